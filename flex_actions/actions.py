@@ -1,0 +1,485 @@
+"""`Actions`: one object through which everything that happens in a chat passes, with hooks before and after.
+
+Order of one invocation: known? → pending? → blocked? → payload update → begin → before hooks → guards → check →
+body or replacements → after hooks → end. The dispatcher knows nothing of chats.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Final, NoReturn
+
+from . import matching, signals
+from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError
+from .hooks import Hook
+from .invocation import FlexInvocation, Invocation, current, place
+from .logs import logger
+from .readonly import read_only
+from .registry import DEFAULT, Action, Function, Registry
+from .replacing import Replacements, run_function
+from .steps import resume, start_now
+
+_VETO: Final = frozenset({"before", "guard"})
+_began: Final = signals.invocation_began
+_ended: Final = signals.invocation_ended
+
+
+class Actions(Registry):
+    """The dispatcher. A session owns one; two never share hooks.
+
+    Args:
+        profile: `strict` (default), `flex1` or `flex2`.
+
+    Raises:
+        RegistrationError: no such profile.
+    """
+
+    async def invoke(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+        _deadline: float | None = None,
+    ) -> Any:
+        """Invoke an action: `value = await actions.invoke("AttachFile", {"file": …, "channelSid": …})`.
+
+        Args:
+            name: the action.
+            payload: a mapping (it is converted, never changed) or a payload object (used as it is).
+            key: an idempotency key, for actions that take one.
+            timeout_s: seconds for the whole call, nested ones included.
+
+        Returns:
+            The value of the body or replacement.
+
+        Raises:
+            ActionError: refused or failed; see `errors.CODES`.
+        """
+        # One long function on purpose: each further coroutine would cost a fifth of a hand-written loop.
+        if timeout_s is not None:
+            return await self._invoke_within(name, payload, key, timeout_s)
+        table = self._table
+        action = table.actions.get(name)
+        if action is None or (body := action.body) is None:
+            raise self._unknown(name)
+        if action.fresh or action.indexed:
+            self._refuse_pending(action, payload)
+        if action.blocks:
+            self._refuse_blocked(action, payload)
+        if key is not None:
+            _refuse_key(action, key)
+        strict = table.strict
+        # A mapping may be changed by its caller meanwhile; an object is compared as it is.
+        given = dict(payload) if payload.__class__ is dict else payload
+        if action.update is not None:
+            payload = self._updated(action, payload)
+        invocation = Invocation() if strict else FlexInvocation()
+        invocation.id = next(table.numbers)
+        invocation.action = name
+        invocation.payload = payload
+        parent = current.get()
+        if parent is not None or key is not None or _deadline is not None:
+            place(invocation, parent, key, _deadline)
+        fresh = action.fresh
+        fresh[invocation] = given
+        if not strict:
+            # Outside the try: in Flex an error here leaves the action pending for ever.
+            self._emit("invocationBegin")
+        token = current.set(invocation)
+        try:
+            if table.observed or _began.receivers:
+                self._observe_begin(invocation)
+            if not strict:
+                result = await self._flex(action, body, invocation, payload)
+            else:
+                # The two loops are `_in_turn`, written out: its coroutine would cost as much as a hook.
+                for hook in action.before:
+                    invocation.hook = hook
+                    try:
+                        if hook.is_plain_async:
+                            await (hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload))
+                        elif (rest := self._step(hook, invocation, payload)) is not None:
+                            await rest
+                    except BaseException as error:
+                        self._hook_error(invocation, hook, error)
+                    if invocation.aborted:
+                        break
+                if action.guard and not invocation.aborted:
+                    await self._in_turn(invocation, action.guard, read_only(payload))
+                invocation._open = False
+                invocation.hook = None
+                if invocation.aborted:
+                    _raise_aborted(invocation)
+                if action.check is not None:
+                    await run_function(action.check, payload)
+                if action.replacements:
+                    result = await self._replaced(action, body, invocation)
+                elif body.is_async:
+                    result = await body.call(payload)
+                elif isawaitable(result := body.call(payload)):
+                    result = await result
+                invocation.result = result
+                for hook in action.after:
+                    invocation.hook = hook
+                    try:
+                        if hook.is_plain_async:
+                            await hook.call(payload)
+                        elif (rest := self._step(hook, invocation, payload)) is not None:
+                            await rest
+                    except BaseException as error:
+                        self._hook_error(invocation, hook, error)
+            invocation.outcome = "ok"
+        except Exception as error:
+            if not strict:
+                invocation.outcome, invocation.error = "aborted" if invocation.aborted else "failed", error
+                raise
+            failure = await self._failed(action, invocation, payload, error)
+            if failure is error:
+                raise
+            raise failure from error
+        except BaseException as error:
+            invocation.outcome, invocation.error = "cancelled", error
+            raise
+        finally:
+            current.reset(token)
+            if fresh.pop(invocation, DEFAULT) is DEFAULT:
+                action.forget(invocation)
+            if table.observed or _ended.receivers:
+                self._observe_end(invocation)
+        return result
+
+    async def _invoke_within(self, name: str, payload: Any, key: str | None, timeout_s: float) -> Any:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await Actions.invoke(self, name, payload, key=key, _deadline=deadline)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ActionError(
+                "action_timeout",
+                f"{name} took longer than {timeout_s:g} s.",
+                action=name,
+                retryable=True,
+                details={"timeout_s": timeout_s},
+            ) from error
+
+    async def _failed(self, action: Action, invocation: Invocation, payload: Any, error: Exception) -> ActionError:
+        """What the caller gets, after the abort or error listeners have seen it."""
+        invocation._open = False
+        failure = invocation.error = _as_action_error(error, invocation)
+        aborted = isinstance(failure, ActionAborted) and invocation.aborted
+        listeners = action.abort if aborted else action.error
+        try:
+            if listeners:
+                await self._in_turn(invocation, listeners, payload)
+        except BaseException as cut:
+            invocation.outcome, invocation.error = "cancelled", cut
+            raise
+        invocation.outcome = "aborted" if aborted else "failed"
+        return failure
+
+    async def _in_turn(self, invocation: Invocation, hooks: tuple[Hook, ...], payload: Any) -> None:
+        """Call hooks one after another, each within its limit, until one of them aborts."""
+        for hook in hooks:
+            invocation.hook = hook
+            try:
+                if (rest := self._step(hook, invocation, payload)) is not None:
+                    await rest
+            except BaseException as error:
+                self._hook_error(invocation, hook, error)
+            if hook.phase in _VETO and invocation.aborted:
+                break
+        invocation.hook = None
+
+    def _step(self, hook: Hook, invocation: Invocation, payload: Any) -> Awaitable[Any] | None:
+        """Call a hook and drive it up to its first wait; the rest to be awaited, within its limit, if there is one.
+
+        Only a hook that really waits pays for a timer.
+        """
+        limit = hook.timeout_s
+        if not hook.takes_second:
+            arguments: tuple[Any, ...] = (payload,)
+        else:
+            arguments = (payload, invocation.abort if hook.phase in _VETO else invocation.error)
+        if hook.is_async:
+            coroutine = hook.call(*arguments)
+            try:
+                first = coroutine.send(None)
+            except StopIteration:
+                return None
+            rest = resume(coroutine, first)
+        else:
+            rest = hook.call(*arguments) if limit is None else self._timed(invocation, hook, *arguments)
+            if rest is None or not isawaitable(rest):
+                return None
+        return rest if limit is None else _within(limit, rest)
+
+    def _timed(self, invocation: Invocation, hook: Hook, *arguments: Any) -> Any:
+        """Call a plain `def` hook, which nothing can interrupt, and report it if it took too long."""
+        begun = time.perf_counter()
+        try:
+            return hook.call(*arguments)
+        finally:
+            seconds = time.perf_counter() - begun
+            if hook.timeout_s is not None and seconds > hook.timeout_s:
+                logger().warning("hook.slow", action=invocation.action, hook=str(hook), seconds=round(seconds, 3))
+                signals.hook_slow.emit(self, invocation=invocation, hook=hook, seconds=seconds)
+
+    def _hook_error(self, invocation: Invocation, hook: Hook, error: BaseException) -> None:
+        """A failed before hook refuses the action unless it opted out; any other is reported and kept."""
+        if not isinstance(error, Exception) and not _is_stray(error):
+            raise error
+        if not invocation.aborted and hook.phase in _VETO and hook.on_error == "refuse":
+            failure = _hook_failure(invocation, hook, error)
+            self._report(invocation, hook, failure)
+            raise failure from error
+        if hook.phase not in _VETO and isinstance(error, Exception):
+            invocation.after_errors = (*invocation.after_errors, error)
+        self._report(invocation, hook, error)
+
+    def _report(self, invocation: Invocation, hook: Hook, error: BaseException) -> None:
+        logger().warning(
+            "hook.failed",
+            action=invocation.action,
+            hook=str(hook),
+            phase=hook.phase,
+            error=type(error.__cause__ or error).__name__,
+        )
+        signals.hook_failed.emit(self, invocation=invocation, hook=hook, error=error)
+
+    async def _replaced(self, action: Action, body: Function, invocation: Invocation) -> Any:
+        """Run the replacements; guards and check decide again on a payload that they change or exchange."""
+
+        async def judge(payload: Any) -> None:
+            if action.guard:
+                invocation._open = True
+                try:
+                    await self._in_turn(invocation, action.guard, read_only(payload))
+                finally:
+                    invocation._open = False
+                if invocation.aborted:
+                    _raise_aborted(invocation)
+            if action.check is not None:
+                await run_function(action.check, payload)
+
+        chain = action.replacements[::-1]
+        return await Replacements(chain, body, invocation, strict=True, judge=judge).run(invocation.payload)
+
+    # -- the flex profiles --
+
+    async def _flex(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> Any:
+        if action.before:
+            await self._at_once(invocation, action.before, payload)
+        if invocation.aborted:
+            raise ActionAborted(
+                "action_aborted",
+                f"Action {action.name} cancelled by before event",
+                action=action.name,
+                hook=str(invocation._aborted_by) if invocation._aborted_by else None,
+            )
+
+        async def judge(payload: Any) -> None:
+            if action.check is not None:
+                await run_function(action.check, payload)
+
+        chain = action.replacements[::-1]
+        if not self._table.profile.chained:
+            chain = chain[:1]
+        try:
+            invocation.result = result = await Replacements(chain, body, invocation, strict=False, judge=judge).run(
+                payload
+            )
+        except ActionError:
+            raise
+        except Exception as error:
+            raise ActionFailed(
+                "action_failed",
+                str(error),
+                action=action.name,
+                description=f"Error in action {action.name} body: {error}",
+            ) from error
+        if action.after:
+            await self._at_once(invocation, action.after, payload)
+        return result
+
+    async def _at_once(self, invocation: Invocation, hooks: tuple[Hook, ...], payload: Any) -> None:
+        """Start all listeners in this turn, in order, then wait for them together, as JavaScript does."""
+        tasks: list[asyncio.Task[Any]] = []
+        skipped = False
+        for hook in hooks:
+            invocation.hook = hook
+            try:
+                outcome = hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload)
+            except Exception as error:
+                # A plain function that raises: later listeners are skipped, started ones are not awaited.
+                self._report(invocation, hook, error)
+                skipped = True
+                break
+            if isawaitable(outcome):
+                started = start_now(outcome)
+                if not started.done():
+                    tasks.append(started.task)
+                elif (failure := started.failure()) is not None:
+                    self._report(invocation, hook, failure)
+        invocation.hook = None
+        for task in tasks:
+            self._table.background.add(task)
+            task.add_done_callback(partial(self._listener_ended, invocation))
+        if tasks and not skipped:
+            await _all_done(tasks)
+
+    def _listener_ended(self, invocation: Invocation, task: "asyncio.Task[Any]") -> None:
+        self._table.background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger().warning("listener.rejected", action=invocation.action, error=type(error).__name__)
+
+    # -- refusals --
+
+    def _refuse_pending(self, action: Action, payload: Any) -> None:
+        if self._table.strict:
+            found = action.is_pending(payload)
+        else:
+            # In-place changes count at once in Flex, so nothing can be indexed.
+            found = any(matching.flex_match(payload, i.payload, action.name) for i in action.running)
+        if found:
+            raise ActionError(
+                "action_pending",
+                "Action is pending",
+                action=action.name,
+                retryable=True,
+                description=f"Action {action.name} is pending",
+                hint=f"{action.name} is still running with an equal payload; await it first."
+                if self._table.strict
+                else None,
+            )
+
+    def _refuse_blocked(self, action: Action, payload: Any) -> None:
+        if self._table.strict:
+            blocked = any(b[0] is None or matching.contains(payload, b[0]) for b in action.blocks)
+        else:
+            # Flex: the call is sought among the blocks; a block without payload stops only calls without one.
+            blocked = any(matching.flex_match(payload, b[0], action.name) for b in action.blocks)
+        if blocked:
+            raise ActionError(
+                "action_blocked",
+                "Action is blocked",
+                action=action.name,
+                description=f"Action {action.name} has been blocked",
+                hint=f"unblock({action.name!r}) takes the block back." if self._table.strict else None,
+            )
+
+    def _updated(self, action: Action, payload: Any) -> Any:
+        assert action.update is not None
+        updated = action.update(payload)
+        if updated is None and self._table.strict:
+            raise RegistrationError(
+                "invalid_registration",
+                f"The payload_update of {action.name} returned nothing.",
+                action=action.name,
+                hint="It must return the payload.",
+            )
+        return updated
+
+    def _observe_begin(self, invocation: Invocation) -> None:
+        if self._table.strict:
+            self._emit("invocationBegin")
+        _began.emit(self, invocation=invocation)
+
+    def _observe_end(self, invocation: Invocation) -> None:
+        _ended.emit(self, invocation=invocation)
+        self._emit("invocationEnd")
+
+
+async def _within(seconds: float, awaitable: Awaitable[Any]) -> None:
+    """Await within a limit; `_OutOfTime` also if the time ran out and the hook swallowed its cancellation."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            await awaitable
+    except TimeoutError as error:
+        if limit.expired():
+            raise _OutOfTime from error
+        raise
+    if limit.expired():
+        raise _OutOfTime
+
+
+class _OutOfTime(Exception):
+    """A hook exceeded its own limit (and did not merely raise a TimeoutError)."""
+
+
+async def _all_done(tasks: list["asyncio.Task[Any]"]) -> None:
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+
+
+def _is_stray(error: BaseException) -> bool:
+    """Whether a CancelledError leaked out of something cancelled, rather than being a cancellation of this task."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() == 0
+
+
+def _refuse_key(action: Action, key: str) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= 255:
+        raise ActionError("invalid_payload", "key must be a text of 1 to 255 characters.", action=action.name)
+    if not action.takes_key:
+        raise ActionError(
+            "key_not_supported",
+            f"{action.name} takes no idempotency key.",
+            action=action.name,
+            hint="Give it to the action that sends.",
+        )
+
+
+def _raise_aborted(invocation: Invocation) -> NoReturn:
+    hook, reason = invocation._aborted_by, invocation._reason
+    why = f": {reason}" if reason is not None else "."
+    error = ActionAborted(
+        "action_aborted",
+        f"{invocation.action} was aborted by {hook}{why}",
+        action=invocation.action,
+        hook=str(hook),
+        details={"reason": str(reason)} if reason is not None else None,
+    )
+    error.reason = reason
+    raise error
+
+
+def _hook_failure(invocation: Invocation, hook: Hook, error: BaseException) -> HookFailed:
+    if isinstance(error, _OutOfTime):
+        return HookFailed(
+            "hook_timeout",
+            f"{hook} took longer than {hook.timeout_s:g} s, so {invocation.action} was refused.",
+            action=invocation.action,
+            hook=str(hook),
+            hint="Give it more with timeout_s, or make it faster.",
+            retryable=True,
+            details={"timeout_s": hook.timeout_s},
+        )
+    return HookFailed(
+        "hook_failed",
+        f"{hook} failed before {invocation.action}, so it was refused: {type(error).__name__}: {error}",
+        action=invocation.action,
+        hook=str(hook),
+    )
+
+
+def _as_action_error(error: Exception, invocation: Invocation) -> ActionError:
+    if isinstance(error, ActionError):
+        if error.action is None:
+            error.action = invocation.action
+        return error
+    return ActionFailed(
+        "action_failed",
+        f"{invocation.action} failed: {type(error).__name__}: {error}",
+        action=invocation.action,
+    )

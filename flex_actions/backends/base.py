@@ -1,0 +1,330 @@
+"""The part of a backend that is the same wherever the SQLite store lies: `ports.Backend` over `store.Store`.
+
+A subclass says how to read (`_look`), how to write (`_write`) and how files are kept.
+"""
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TypeVar
+
+from ..clock import Clock, Ids
+from ..errors import ActionError
+from ..files import File
+from ..ports import (
+    LINK_LIFE_S,
+    PURGE_EVERY_S,
+    Capabilities,
+    Channel,
+    Draft,
+    Event,
+    Key,
+    KeyRecord,
+    Link,
+    Media,
+    Member,
+    Message,
+    Posted,
+    Progress,
+    Settled,
+)
+from . import links, texts
+from .store import PURGE_ROWS, Store, Upload
+from .waiting import Feed, Follower, closed
+
+PAGE_ROWS = 256
+_MAX = 2**63 - 1
+
+T = TypeVar("T")
+
+
+class StoreBackend(ABC):
+    """A backend over a SQLite store; see `ports.Backend` for every call."""
+
+    capabilities: Capabilities
+
+    def __init__(self, *, clock: Clock, ids: Ids) -> None:
+        self.clock = clock
+        self.ids = ids
+        self._uploads: dict[str, Upload] = {}
+        self._feed: Feed | None = None
+        self._hourly: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    # What a subclass brings
+
+    @abstractmethod
+    async def _open(self) -> Feed:
+        """Make the store ready; the feed that its commits wake."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Finish what is being written and let go of everything."""
+
+    @abstractmethod
+    def _look(self, read: Callable[[Store], T]) -> T:
+        """Read a little, at once."""
+
+    @abstractmethod
+    async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
+        """Write in a transaction; once that is committed, call `after`, in whatever thread did it."""
+
+    @abstractmethod
+    async def _keep(self, sid: str, file: File, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+        """Store a file's content; its counted size and its sha256. Leaves nothing behind if it fails."""
+
+    @abstractmethod
+    def _kept(self, sid: str) -> bool:
+        """Whether content of that name is there already."""
+
+    @abstractmethod
+    async def _drop(self, sid: str) -> None:
+        """Remove the content of an upload."""
+
+    @abstractmethod
+    def _erase(self, sid: str) -> None:
+        """Remove the content of a deleted message; called with the commit, wherever that runs."""
+
+    @abstractmethod
+    def _content(self, media: Media, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
+        """The content of a file, or a range of it, checked."""
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        """Make it ready and purge what is due; nothing happens if it is open."""
+        if self._closing is not None:
+            raise closed()
+        if self._feed is not None:
+            return
+        self._feed = await self._open()
+        try:
+            await self.purge()
+        except BaseException:
+            await self.close()
+            raise
+        self._hourly = asyncio.create_task(self._purge_hourly())
+
+    async def close(self) -> None:
+        """End followers, finish what is being written, let go of everything; a second call waits for the first."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._shut())
+        await asyncio.shield(self._closing)
+
+    async def _shut(self) -> None:
+        if self._feed is None:
+            return
+        self._feed.close()
+        if self._hourly is not None:
+            self._hourly.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._hourly
+        await self._close()
+
+    def _opened(self) -> Feed:
+        if self._feed is None or self._feed.closed:
+            raise closed()
+        return self._feed
+
+    async def _purge_hourly(self) -> None:
+        while True:
+            await self.clock.sleep(PURGE_EVERY_S)
+            # A full disk now is no reason to stop purging for ever.
+            with contextlib.suppress(ActionError):
+                await self.purge()
+
+    async def purge(self) -> int:
+        """Delete personal events that are 7 days old; how many went."""
+        now, gone = self.clock.now(), 0
+        while True:
+            went = await self._write(lambda store: store.purge(now))
+            gone += went
+            if went < PURGE_ROWS:
+                return gone
+
+    # Channels and members
+
+    async def create_channel(
+        self, *, creator: str, unique_name: str | None = None, channel_type: str = "web"
+    ) -> Channel:
+        """A new active channel with its creator as first member."""
+        draft = Channel(
+            sid=self.ids.sid("CH"),
+            unique_name=texts.unique_name(unique_name),
+            channel_type=texts.storable(channel_type, "channel_type"),
+            state="active",
+            created_by=texts.storable(creator, "creator"),
+            created_at=self.clock.now(),
+        )
+        return await self._write(lambda store: store.create_channel(draft))
+
+    async def get_channel(self, channel: str, *, member: str | None = None) -> Channel:
+        """The channel, if `member` is one of its members or not given."""
+        return self._look(lambda store: store.get_channel(channel, member))
+
+    async def list_channels(self, *, member: str | None = None) -> list[Channel]:
+        """All channels, or those of one member, oldest first."""
+        found: list[Channel] = []
+        after = 0
+        while True:
+            start = after
+            page = self._look(lambda store: store.list_channels(member, start, PAGE_ROWS))  # noqa: B023
+            found.extend(channel for _, channel in page)
+            if len(page) < PAGE_ROWS:
+                return found
+            after = page[-1][0]
+            await asyncio.sleep(0)
+
+    async def close_channel(self, channel: str) -> Channel:
+        """Make it read-only, for ever."""
+        now = self.clock.now()
+        return await self._write(lambda store: store.close_channel(channel, now))
+
+    async def add_member(self, channel: str, identity: str) -> Member:
+        """Add a member; one who is there already stays as is."""
+        now = self.clock.now()
+        texts.storable(identity, "identity")
+        return await self._write(lambda store: store.add_member(channel, identity, now))
+
+    async def remove_member(self, channel: str, identity: str) -> None:
+        """Remove a member, whose links die with it."""
+        now = self.clock.now()
+        await self._write(lambda store: store.remove_member(channel, identity, now))
+
+    async def list_members(self, channel: str) -> list[Member]:
+        """The members in the order they joined."""
+        return self._look(lambda store: store.list_members(channel))
+
+    async def signal_typing(self, channel: str, identity: str) -> None:
+        """Tell followers that a member types."""
+        now = self.clock.now()
+        await self._write(lambda store: store.signal_typing(channel, identity, now))
+
+    # Messages
+
+    async def upload(
+        self,
+        channel: str,
+        file: File,
+        *,
+        author: str,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Media:
+        """Store a file's content; it stays invisible until this backend posts it."""
+        number, _ = self._look(lambda store: store.writable(channel, author))
+        sid = self._new_media_sid()
+        size_bytes, sha256 = await self._keep(sid, file, max_bytes, progress)
+        media = Media(sid, file.name, file.content_type, size_bytes, sha256)
+        self._uploads[sid] = Upload(media, number)
+        return media
+
+    def _new_media_sid(self) -> str:
+        # Counted ids begin anew in a store that was filled earlier.
+        while self._kept(sid := self.ids.sid("ME")):
+            pass
+        return sid
+
+    async def discard(self, media_sid: str) -> None:
+        """Forget an upload that was not posted."""
+        self._opened()
+        upload = self._uploads.get(media_sid)
+        if upload is not None and upload.posted_by is None:
+            del self._uploads[media_sid]
+            await self._drop(media_sid)
+
+    async def post(self, channel: str, draft: Draft, *, key: Key | None = None) -> Posted:
+        """Add a message; its media becomes visible with it."""
+        attributes = texts.checked_draft(draft)
+        media_sid = draft.media.sid if draft.media is not None else ""
+        upload = self._uploads.get(media_sid)
+        sid, now, caller = self.ids.sid("IM"), self.clock.now(), object()
+        try:
+            return await self._write(
+                lambda store: store.post(channel, draft, key, upload, attributes, sid, now, caller),
+                after=lambda posted: None if posted.repeated else self._uploads.pop(media_sid, None),
+            )
+        finally:
+            if upload is not None and upload.posted_by is caller:
+                upload.posted_by = None if media_sid in self._uploads else caller
+
+    async def settle(self, key: str) -> KeyRecord | Settled:
+        """What a key led to, posts that are under way included."""
+        # Among the writes: it must see what was handed in before it.
+        return await self._write(lambda store: store.settle(key))
+
+    async def get_message(self, channel: str, message_sid: str) -> Message:
+        """One message of a channel."""
+        return self._look(lambda store: store.get_message(channel, message_sid))
+
+    async def find_message(self, message_sid: str) -> Message:
+        """One message, wherever it is."""
+        return self._look(lambda store: store.find_message(message_sid))
+
+    async def list_messages(self, channel: str, *, after_index: int = -1, limit: int | None = None) -> list[Message]:
+        """Messages behind `after_index`, oldest first."""
+        found: list[Message] = []
+        after, left = max(-1, min(after_index, _MAX)), _MAX if limit is None else max(0, limit)
+        while True:
+            start, rows = after, min(left, PAGE_ROWS)
+            page = self._look(lambda store: store.list_messages(channel, start, rows))  # noqa: B023
+            found.extend(page)
+            left -= len(page)
+            if len(page) < PAGE_ROWS or not left:
+                return found
+            after = page[-1].index
+            await asyncio.sleep(0)
+
+    async def delete_message(self, channel: str, message_sid: str) -> None:
+        """Delete a message with its content, media and links."""
+        now = self.clock.now()
+        await self._write(
+            lambda store: store.delete_message(channel, message_sid, now),
+            after=lambda media_sid: None if media_sid is None else self._erase(media_sid),
+        )
+
+    # Media and links
+
+    async def open_media(self, media_sid: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The content of a posted file, or a range of it."""
+        texts.checked_range(offset, length)
+        media, _, _ = self._look(lambda store: store.media(media_sid))
+        async with contextlib.aclosing(self._content(media, offset, length)) as content:
+            async for chunk in content:
+                yield chunk
+
+    async def temporary_link(
+        self, media_sid: str, *, reader: str, ttl_s: float = LINK_LIFE_S, members_only: bool = True
+    ) -> Link:
+        """A link that opens until `ttl_s` from now."""
+        texts.checked_ttl(ttl_s)
+        now = self.clock.now()
+        texts.storable(reader, "reader")
+        media, membership = await self._write(lambda store: store.issue_link(media_sid, reader, members_only, now))
+        keys = self._look(lambda store: store.link_keys)
+        key_id = next(reversed(keys))
+        claims = links.LinkClaims(media.sid, now + ttl_s, reader, membership)
+        url = links.make_url(claims, key_id=key_id, secret=keys[key_id])
+        return Link(url, claims.expires_at, media.name, media.content_type, media.size_bytes, media.sha256)
+
+    async def open_link(self, url: str) -> tuple[Media, AsyncIterator[bytes]]:
+        """What a link leads to."""
+        keys = self._look(lambda store: store.link_keys)
+        claims = links.read_url(url, keys=keys, now=self.clock.now())
+        media = self._look(lambda store: store.follow_link(claims.media_sid, claims.reader, claims.membership))
+        return media, self.open_media(media.sid)
+
+    # Events
+
+    def events(self, channel: str, *, after: str | None = None) -> AsyncIterator[Event]:
+        """What happens in a channel, as it happens."""
+        return Follower(
+            self._opened,
+            lambda: self._look(lambda store: store.follow(channel, after)),
+            lambda number, sid, seq: self._look(lambda store: store.next_event(number, sid, seq)),
+        )
+
+    async def last_cursor(self, channel: str) -> str:
+        """The cursor of the newest event."""
+        return self._look(lambda store: store.last_cursor(channel))

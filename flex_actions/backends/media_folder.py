@@ -1,0 +1,192 @@
+"""Files on disk: `media/<two digits>/<sid>`, written as `incoming/<sid>.part`. No name given by anybody is in a path.
+
+Everything here blocks and runs in worker threads. A file is first, its row second, the acknowledgement last; so what a
+crash leaves is a file without a row, and `sweep` removes it.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ..errors import ActionError
+from .sql import store_error
+
+_SID: Final = re.compile(r"ME[0-9a-zA-Z]{1,64}\Z")
+
+
+class MediaFolder:
+    """The files of one store, below its folder."""
+
+    def __init__(self, root: str) -> None:
+        self._media = os.path.join(root, "media")
+        self._incoming = os.path.join(root, "incoming")
+        self._known: set[str] = set()
+
+    def make(self) -> None:
+        """Make the folders, for their owner only."""
+        for folder in (self._media, self._incoming):
+            make_folder(folder)
+
+    def path(self, sid: str) -> str:
+        """Where a file lies; by its last digits, which differ even where ids are counted."""
+        if not _SID.match(sid):
+            raise ActionError("media_deleted", "There is no such file.")
+        return os.path.join(self._media, sid[-2:], sid)
+
+    def part(self, sid: str, max_bytes: int | None) -> "Part":
+        """Begin a file."""
+        target = self.path(sid)
+        folder = os.path.dirname(target)
+        if folder not in self._known:
+            make_folder(folder)
+            self._known.add(folder)
+        return Part(os.path.join(self._incoming, f"{sid}.part"), target, max_bytes)
+
+    def holds(self, sid: str) -> bool:
+        """Whether there is a file of that name, whole or in parts."""
+        return os.path.lexists(self.path(sid)) or os.path.lexists(os.path.join(self._incoming, f"{sid}.part"))
+
+    def remove(self, sid: str) -> None:
+        """Remove a file; nothing happens if it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(sid))
+
+    def sweep_parts(self) -> None:
+        """Remove what was never finished. Only while nobody else has the store open."""
+        for entry in _entries(self._incoming):
+            if entry.name.endswith(".part") and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.path)
+
+    def sweep(self, wanted: Callable[[str], bool]) -> None:
+        """Remove files that no row wants. Only while nobody else has the store open."""
+        for folder in _entries(self._media):
+            if folder.is_dir(follow_symlinks=False):
+                for entry in _entries(folder.path):
+                    if _SID.match(entry.name) and not wanted(entry.name):
+                        os.unlink(entry.path)
+
+
+class Part:
+    """A file while it is written: `write`, `write`, …, then `finish` or `abandon`.
+
+    Attributes:
+        count: bytes written so far.
+    """
+
+    def __init__(self, path: str, target: str, max_bytes: int | None) -> None:
+        self.count = 0
+        self._path = path
+        self._target = target
+        self._max_bytes = max_bytes
+        self._hash = hashlib.sha256()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._descriptor: int | None = os.open(path, flags, 0o600)
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. Raises `invalid_size` beyond the limit; the operating system's errors."""
+        if self._max_bytes is not None and self.count + len(chunk) > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._hash.update(chunk)
+        self.count += len(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(self._open(), rest) :]
+
+    def finish(self) -> tuple[int, str]:
+        """Make it durable under its own name; its size and sha256."""
+        sync(self._open())
+        self._shut()
+        os.replace(self._path, self._target)
+        sync_folder(os.path.dirname(self._target))
+        return self.count, self._hash.hexdigest()
+
+    def abandon(self) -> None:
+        """Leave nothing of it, finished or not."""
+        with contextlib.suppress(OSError):
+            self._shut()
+        for path in (self._path, self._target):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            raise RuntimeError("the part is finished")
+        return self._descriptor
+
+    def _shut(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def copy(part: Callable[[], Part], chunks: Iterator[bytes], going: Callable[[int], bool]) -> tuple[int, str]:
+    """Write all chunks into a part, in one go; `going` is told the count after each and says whether to go on.
+
+    Returns size and sha256; if it was told to stop, what it returns means nothing, and nothing is left.
+    """
+    opened: Part | None = None
+    try:
+        opened = part()
+        for chunk in chunks:
+            opened.write(chunk)
+            if not going(opened.count):
+                opened.abandon()
+                return 0, ""
+        return opened.finish()
+    except BaseException as error:
+        if opened is not None:
+            opened.abandon()
+        if isinstance(error, OSError):
+            raise store_error(error) from error
+        raise
+
+
+def too_large(max_bytes: int) -> ActionError:
+    """The error of a file that turns out larger than allowed."""
+    return ActionError(
+        "invalid_size", f"The file is larger than {max_bytes} bytes.", details={"limit_bytes": max_bytes}
+    )
+
+
+def make_folder(path: str) -> None:
+    """Make a folder for its owner only, durably, with those above it; one that is there stays as it is."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        sync_folder(parent)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(20, "Not a directory", path)
+
+
+def sync(descriptor: int) -> None:
+    """Force a file onto the disk itself."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync stops at the drive's own cache there.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_folder(path: str) -> None:
+    """Force a folder's entries onto the disk; where folders cannot be opened (Windows) they need none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entries(path: str) -> list["os.DirEntry[str]"]:
+    with os.scandir(path) as entries:
+        return list(entries)

@@ -1,0 +1,85 @@
+"""What callers hand in, checked before it reaches a store."""
+
+import json
+import math
+import re
+from typing import Final
+
+from ..errors import ActionError
+from ..ports import Draft
+
+_CHANNEL_SID: Final = re.compile(r"CH[0-9a-f]{32}\Z")
+_CURSOR: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
+
+
+def is_channel_sid(text: str) -> bool:
+    """Whether a channel is named by its sid rather than by its unique name."""
+    return isinstance(text, str) and _CHANNEL_SID.match(text) is not None
+
+
+def storable(text: object, what: str) -> str:
+    """Text that can be kept, not empty.
+
+    Raises:
+        ActionError: `invalid_payload` for anything else (lone surrogates are no Unicode text).
+    """
+    if not isinstance(text, str) or not text:
+        raise ActionError("invalid_payload", f"{what} must be text and not empty.")
+    return _encodable(text, what)
+
+
+def unique_name(name: str | None) -> str | None:
+    """A unique name that cannot be taken for a sid. Raises `invalid_payload`."""
+    if name is None:
+        return None
+    if is_channel_sid(storable(name, "unique_name")):
+        raise ActionError("invalid_payload", "A unique_name must not look like a channel's sid.")
+    return name
+
+
+def checked_draft(draft: Draft) -> str:
+    """The attributes of a draft as JSON text, once all of it is found storable. Raises `invalid_payload`."""
+    storable(draft.author, "author")
+    if (draft.body is None) == (draft.media is None):
+        raise ActionError("invalid_payload", "A message carries text or one file: exactly one of them.")
+    if draft.body is not None:
+        if not isinstance(draft.body, str):
+            raise ActionError("invalid_payload", "body must be text.")
+        _encodable(draft.body, "body")
+    if not draft.attributes:
+        return "{}"
+    try:
+        return json.dumps(dict(draft.attributes), allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ActionError("invalid_payload", "attributes must be JSON-compatible.") from error
+
+
+def parse_cursor(cursor: str, newest: int) -> int:
+    """The sequence number of a cursor. Raises `invalid_cursor` if no event up to `newest` has had it."""
+    if isinstance(cursor, str) and _CURSOR.match(cursor) and int(cursor) <= newest:
+        return int(cursor)
+    raise ActionError(
+        "invalid_cursor",
+        "The cursor was not made by this store.",
+        hint="Begin without one, or use last_cursor().",
+    )
+
+
+def checked_range(offset: int, length: int | None) -> None:
+    """Refuse a range that begins or measures below 0, with `invalid_payload`."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ActionError("invalid_payload", "offset and length of a range must be from 0.")
+
+
+def checked_ttl(ttl_s: float) -> None:
+    """Refuse a link's life that is not a finite number above 0, with `invalid_payload`."""
+    if not math.isfinite(ttl_s) or ttl_s <= 0:
+        raise ActionError("invalid_payload", f"ttl_s must be a number above 0, not {ttl_s!r}.")
+
+
+def _encodable(text: str, what: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ActionError("invalid_payload", f"{what} holds characters that are no Unicode text.") from error
+    return text

@@ -1,0 +1,181 @@
+"""One thread that does all the writing of a store, many operations in one transaction."""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from ..errors import ActionError
+from .sql import BUSY_LIMIT_S, store_error
+from .store import Store
+from .waiting import closed
+
+T = TypeVar("T")
+BATCH_JOBS: Final = 512
+_ERASE_AGAIN_S: Final = 0.25
+_ERASE_WAIT_MS: Final = 100
+
+
+class _Job:
+    __slots__ = ("after", "error", "future", "result", "write")
+
+    def __init__(
+        self,
+        write: Callable[[Store], Any],
+        after: Callable[[Any], object] | None,
+        future: "asyncio.Future[Any]",
+    ) -> None:
+        self.write = write
+        self.after = after
+        self.future = future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def run(self, store: Store) -> None:
+        self.error = None
+        try:
+            self.result = self.write(store)
+        except ActionError as error:  # it changed nothing, so the others may go on
+            self.error = error
+
+    def resolve(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    """Owns the writing connection from `start` to `close`.
+
+    What is handed in while a commit is under way is committed together by the next one.
+    """
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, wake: Callable[[set[int]], None]) -> None:
+        self._store = store
+        self._loop = loop
+        self._wake = wake
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="flex-actions-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, write: Callable[[Store], T], after: Callable[[T], object] | None = None) -> "asyncio.Future[T]":
+        """Hand in an operation, on the event loop; the future is done once it is safely on disk, or refused.
+
+        `after` is called in the writer's thread right behind the commit. Raises `backend_unavailable` after `close`.
+        """
+        if self._ended:
+            raise closed()
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Job(write, after, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what was handed in, then end the thread; blocks, so not for the event loop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def refuse_more(self) -> None:
+        """From now on nothing may be handed in; call it on the event loop before `close`."""
+        self._ended = True
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            jobs, ended = self._drain()
+            if jobs:
+                self._commit(jobs)
+                touched = self._store.touched
+                self._erase()
+                # A loop that has ended has nobody waiting any more.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._resolve, jobs, touched)
+            else:
+                self._erase()
+
+    def _drain(self) -> tuple[list[_Job], bool]:
+        jobs: list[_Job] = []
+        try:
+            job = self._queue.get(timeout=_ERASE_AGAIN_S if self._store.erased else None)
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == BATCH_JOBS:
+                    return jobs, False
+                job = self._queue.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        self._store.touched = set()
+        try:
+            self._store.db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._fail(jobs, error)
+            return
+        try:
+            for job in jobs:
+                job.run(self._store)
+            self._store.db.execute("COMMIT")
+        except Exception as error:
+            self._undo()
+            self._one_by_one(jobs, error)
+        else:
+            self._follow_up(jobs)
+
+    def _one_by_one(self, jobs: list[_Job], error: Exception) -> None:
+        # Only the guilty one fails.
+        if len(jobs) == 1:
+            self._fail(jobs, error)
+            return
+        touched: set[int] = set()
+        for job in jobs:
+            self._commit([job])
+            touched |= self._store.touched
+        self._store.touched = touched
+
+    def _undo(self) -> None:
+        self._store.touched = set()
+        if self._store.db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._store.db.execute("ROLLBACK")
+
+    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+        for job in jobs:
+            job.error = store_error(error)
+            if job.error is not error:
+                job.error.__cause__ = error
+
+    def _follow_up(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            if job.after is not None and job.error is None:
+                try:
+                    job.after(job.result)
+                except Exception as error:
+                    self._fail([job], error)
+
+    def _erase(self) -> None:
+        # Deleted rows are overwritten in the pages; this takes the old pages out of the log as well. Somebody who
+        # reads just now keeps the log: tried again then.
+        if not self._store.erased:
+            return
+        db = self._store.db
+        with contextlib.suppress(sqlite3.Error):
+            db.execute(f"PRAGMA busy_timeout={_ERASE_WAIT_MS}")
+            ((busy, _, _),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._store.erased = bool(busy)
+        db.execute(f"PRAGMA busy_timeout={int(BUSY_LIMIT_S * 1000)}")
+
+    def _resolve(self, jobs: list[_Job], touched: set[int]) -> None:
+        for job in jobs:
+            job.resolve()
+        self._wake(touched)

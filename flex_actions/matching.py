@@ -1,0 +1,109 @@
+"""When two payloads count as the same: for pending and blocked actions.
+
+Texts, numbers, booleans and None compare by value and kind (1 is 1.0 but not True, NaN equals nothing), everything
+else by identity, one level deep. Mappings and attrs objects are "objects" with keys; `channelSid` and `channel_sid`
+are one key.
+"""
+
+import math
+import re
+from collections.abc import Callable, Hashable, Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_snake_names: dict[str, str] = {}
+_readers: dict[type, tuple[tuple[str, ...], Callable[[Any], Any]]] = {}
+
+
+def snake(key: str) -> str:
+    """`channelSid` as `channel_sid`."""
+    found = _snake_names.get(key)
+    if found is None:
+        found = _CAMEL.sub(r"_\1", key).lower()
+        if len(_snake_names) < 10_000:  # keys may come from outside
+            _snake_names[key] = found
+    return found
+
+
+def snapshot(payload: Any) -> Any:
+    """What later comparisons need of a payload that may be changed in place meanwhile. Cheap: no key is computed."""
+    if payload is None:
+        return None
+    if isinstance(payload, Mapping):
+        return dict(payload)
+    reader = _readers.get(type(payload))
+    if reader is None:
+        if not attrs.has(type(payload)):
+            return payload
+        reader = _reader(type(payload))
+    return _Fields(reader[0], reader[1](payload))
+
+
+class _Fields:
+    __slots__ = ("names", "values")
+
+    def __init__(self, names: tuple[str, ...], values: Any) -> None:
+        self.names = names
+        self.values = values if len(names) > 1 else (values,)
+
+
+def _reader(cls: type) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    names = tuple(f.name for f in attrs.fields(cls))
+    _readers[cls] = reader = (names, attrgetter(*names) if names else lambda _: ())
+    return reader
+
+
+def fields(payload: Any) -> dict[Any, Any] | None:
+    """The keys and values of an object, or None for a plain value. None in an attrs object means: not given."""
+    if isinstance(payload, Mapping):
+        return {snake(k) if isinstance(k, str) else k: v for k, v in payload.items()}
+    if not isinstance(payload, _Fields):
+        if not attrs.has(type(payload)):
+            return None
+        payload = snapshot(payload)
+    return {n: v for n, v in zip(payload.names, payload.values, strict=False) if v is not None}
+
+
+def _token(value: Any) -> Hashable:
+    if value is None or isinstance(value, bool):
+        return ("b", value)
+    if isinstance(value, (int, float)):
+        return ("nan", object()) if math.isnan(value) else ("n", value)
+    if isinstance(value, str):
+        return ("s", value)
+    return ("id", id(value))
+
+
+def payload_key(payload: Any) -> Hashable:
+    """Equal for two payloads that are the same both ways. Good while both are held."""
+    known = fields(payload)
+    if known is None:
+        return _token(payload)
+    return frozenset((k, _token(v)) for k, v in known.items())
+
+
+def equal(one: Any, other: Any) -> bool:
+    """The same both ways: the same keys with the same values."""
+    return one is other or payload_key(one) == payload_key(other)
+
+
+def contains(payload: Any, part: Any) -> bool:
+    """Whether each key of `part` stands in `payload` with the same value."""
+    wanted, given = fields(part), fields(payload)
+    if wanted is None or given is None:
+        return _token(payload) == _token(part)
+    return all(k in given and _token(given[k]) == _token(v) for k, v in wanted.items())
+
+
+def flex_match(sought: Any, stored: Any, action: str) -> bool:
+    """Flex's own rule: nothing sought, the same, a function that says so, or each key of `sought` in `stored`."""
+    if sought is None or sought is stored:
+        return True
+    if callable(sought) and not isinstance(sought, Mapping):
+        return bool(sought(stored, action))
+    if fields(sought) is None or fields(stored) is None:
+        return _token(sought) == _token(stored)
+    return contains(stored, sought)

@@ -1,0 +1,43 @@
+"""A read-only view of a payload, for guards."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+
+class _ReadOnly:
+    """Shows an object's attributes and refuses to set any; `isinstance` sees the object's own class."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Any) -> None:
+        object.__setattr__(self, "_target", target)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            return type(object.__getattribute__(self, "_target"))
+        return read_only(getattr(object.__getattribute__(self, "_target"), name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a guard sees the final payload and cannot change it ({name}); use a before hook")
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def __repr__(self) -> str:
+        return repr(object.__getattribute__(self, "_target"))
+
+
+def read_only(value: Any) -> Any:
+    """The value itself if it cannot be changed, otherwise a view that refuses changes."""
+    if isinstance(value, dict):
+        return MappingProxyType({k: read_only(v) for k, v in value.items()})
+    if isinstance(value, list):
+        return tuple(read_only(v) for v in value)
+    if isinstance(value, Mapping) or not attrs.has(type(value)):
+        return value
+    # Frozen classes refuse by themselves.
+    frozen = attrs.fields(type(value)) and type(value).__hash__ is not None
+    return value if frozen else _ReadOnly(value)

@@ -1,0 +1,140 @@
+"""Replacements: what runs instead of a body, and how `original` and `next` lead on from it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from inspect import isawaitable
+from typing import Any, Final
+
+from . import matching
+from .errors import ActionError
+from .hooks import Hook
+from .invocation import Invocation
+from .registry import Function
+from .steps import start_now
+
+_SAME: Final[Any] = object()
+Judge = Callable[[Any], Awaitable[None]]
+
+
+async def run_function(function: Function, payload: Any) -> Any:
+    """Call a body or check, awaiting it if need be."""
+    outcome = function.call(payload)
+    if function.is_async or isawaitable(outcome):
+        return await outcome
+    return outcome
+
+
+class Replacements:
+    """One run of an action's replacements.
+
+    Args:
+        chain: newest first; with Flex 1.x's rule only the last registered.
+        body: what `original` runs.
+        strict: `original()` means the same payload, and must have been awaited when its replacement returns;
+            otherwise it means none, and starts at once like a promise.
+        judge: decides on a payload before the body gets it; in `strict` only one that is new or was changed.
+    """
+
+    def __init__(
+        self, chain: tuple[Hook, ...], body: Function, invocation: Invocation, *, strict: bool, judge: Judge
+    ) -> None:
+        self._chain = chain
+        self._body = body
+        self._invocation = invocation
+        self._strict = strict
+        self._judge = judge
+        self._judged: Any = invocation.payload
+        self._seen = matching.snapshot(invocation.payload) if strict else None
+
+    async def run(self, payload: Any, position: int = 0) -> Any:
+        """Run the replacement at `position`, which may run the next, and so on to the body."""
+        if position == len(self._chain):
+            return await self._original(payload)
+        hook = self._chain[position]
+        calls: list[_Call] = []
+
+        def begin(run: Callable[[Any], Coroutine[Any, Any, Any]], other: Any) -> Any:
+            if not self._strict:
+                return start_now(run(None if other is _SAME else other))
+            calls.append(call := _Call(run(payload if other is _SAME else other)))
+            return call.run()
+
+        def original(other: Any = _SAME) -> Any:
+            return begin(self._original, other)
+
+        def following(other: Any = _SAME) -> Any:
+            return begin(lambda p: self.run(p, position + 1), other)
+
+        invocation = self._invocation
+        outer, invocation.hook = invocation.hook, hook
+        try:
+            outcome = hook.call(payload, *(original, following)[: hook.arity - 1]) if hook.arity else hook.call()
+            if isawaitable(outcome):
+                outcome = await outcome
+        finally:
+            invocation.hook = outer
+            left = [c for c in calls if not c.done]
+            for call in left:
+                await call.stop()
+        if left:
+            raise _not_awaited(hook)
+        return outcome
+
+    async def _original(self, payload: Any) -> Any:
+        if not self._strict:
+            await self._judge(payload)
+        elif payload is not self._judged or not matching.equal(matching.snapshot(payload), self._seen):
+            # Remembered first: what is judged must be what the body gets, also if `original` is called again.
+            self._judged, self._seen = payload, matching.snapshot(payload)
+            await self._judge(payload)
+        outer, self._invocation.hook = self._invocation.hook, None
+        try:
+            return await run_function(self._body, payload)
+        finally:
+            self._invocation.hook = outer
+
+
+class _Call:
+    """A call of `original` or `next`, so that a replacement which forgets to await it is found out."""
+
+    __slots__ = ("_coroutine", "_ended", "_task", "_wrapper", "done")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._wrapper: Coroutine[Any, Any, Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._ended: asyncio.Event | None = None
+        self.done = False
+
+    def run(self) -> Coroutine[Any, Any, Any]:
+        self._wrapper = self._run()
+        return self._wrapper
+
+    async def _run(self) -> Any:
+        self._task = asyncio.current_task()
+        self._ended = asyncio.Event()
+        try:
+            return await self._coroutine
+        finally:
+            self.done = True
+            self._ended.set()
+
+    async def stop(self) -> None:
+        if self._task is None or self._ended is None:
+            # Never started: closing both keeps Python from warning a second time about what is reported here.
+            if self._wrapper is not None:
+                self._wrapper.close()
+            self._coroutine.close()
+            return
+        self._task.cancel()
+        await self._ended.wait()
+
+
+def _not_awaited(hook: Hook) -> ActionError:
+    return ActionError(
+        "original_not_awaited",
+        f"{hook} returned before the original() it had called was done.",
+        action=hook.action,
+        hook=str(hook),
+        hint="Write: return await original().",
+    )
