@@ -1,0 +1,94 @@
+"""flex_actions: Twilio Flex's Actions model in Python, for chat attachments."""
+
+from . import signals
+from .actions import Actions
+from .attachments import InputView, Sent
+from .backends import open_backend
+from .chat_actions import ChatActions
+from .clock import Clock, Ids
+from .config import Config
+from .errors import (
+    CODES,
+    ActionAborted,
+    ActionError,
+    ActionFailed,
+    AttachmentRefused,
+    HookFailed,
+    OutcomeUnknown,
+    RegistrationError,
+)
+from .files import File
+from .hooks import Hook
+from .invocation import Invocation, current_invocation
+from .message_input import InputState
+from .notifications import Notification
+from .payloads import (
+    AttachFilePayload,
+    DeleteMessagePayload,
+    DetachFilePayload,
+    DownloadMediaPayload,
+    SendMediaMessagePayload,
+    SendMessagePayload,
+    SendTypingPayload,
+    SetInputTextPayload,
+)
+from .plugin_loader import Plugin
+from .policy import AttachmentPolicy, Verdict
+from .ports import Backend, Channel, Draft, Event, Key, Link, Media, Member, Message, Posted
+from .registry import Handle
+from .session import Session, connect
+from .sync import SyncSession, connect_sync
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CODES",
+    "ActionAborted",
+    "ActionError",
+    "ActionFailed",
+    "Actions",
+    "AttachFilePayload",
+    "AttachmentPolicy",
+    "AttachmentRefused",
+    "Backend",
+    "Channel",
+    "ChatActions",
+    "Clock",
+    "Config",
+    "DeleteMessagePayload",
+    "DetachFilePayload",
+    "DownloadMediaPayload",
+    "Draft",
+    "Event",
+    "File",
+    "Handle",
+    "Hook",
+    "HookFailed",
+    "Ids",
+    "InputState",
+    "InputView",
+    "Invocation",
+    "Key",
+    "Link",
+    "Media",
+    "Member",
+    "Message",
+    "Notification",
+    "OutcomeUnknown",
+    "Plugin",
+    "Posted",
+    "RegistrationError",
+    "SendMediaMessagePayload",
+    "SendMessagePayload",
+    "SendTypingPayload",
+    "Sent",
+    "Session",
+    "SetInputTextPayload",
+    "SyncSession",
+    "Verdict",
+    "connect",
+    "connect_sync",
+    "current_invocation",
+    "open_backend",
+    "signals",
+]

@@ -39,8 +39,8 @@ class Config:
         plugins: settings by plugin name.
     """
 
-    agent: AttachmentPolicy = AttachmentPolicy()
-    customer: AttachmentPolicy = AttachmentPolicy()
+    agent: AttachmentPolicy = attrs.field(factory=AttachmentPolicy)
+    customer: AttachmentPolicy = attrs.field(factory=AttachmentPolicy)
     supervisor_downloads: bool = attrs.field(default=False, validator=_flag, metadata={"seed": "supervisorDownloads"})
     notify_customer: bool = attrs.field(default=True, validator=_flag, metadata={"seed": "notifyCustomer"})
     plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -61,9 +61,7 @@ def read_config(value: Any, *, side: Side, profile: str = "strict") -> Config:
     # Flex 1.x: a customer's attachments are off and its errors unseen unless its page says otherwise.
     flex1 = profile == "flex1"
     defaults = {"agent": AttachmentPolicy(), "customer": AttachmentPolicy(enabled=not flex1)}
-    if value is None:
-        return Config(**defaults, notify_customer=not flex1)
-    given = _keys(value, _TOP, "config")
+    given = _keys({} if value is None else value, _TOP, "config")
     if "file_attachment" in given:
         if both := [s for s in ("agent", "customer") if s in given]:
             raise ActionError(
@@ -80,7 +78,8 @@ def read_config(value: Any, *, side: Side, profile: str = "strict") -> Config:
     if not isinstance(plugins, Mapping) or not all(isinstance(p, Mapping) for p in plugins.values()):
         raise ActionError("invalid_config", "config.plugins must map plugin names to their settings.")
     return Config(
-        **defaults,
+        agent=defaults["agent"],
+        customer=defaults["customer"],
         supervisor_downloads=given.get("supervisor_downloads", False),
         notify_customer=given.get("notify_customer", not flex1),
         plugins=plugins,
@@ -111,7 +110,7 @@ def _keys(value: Any, known: Mapping[str, str], where: str) -> dict[str, Any]:
         raise ActionError("invalid_config", f"{where} must be a mapping, not {type(value).__name__}.")
     found: dict[str, Any] = {}
     for key, setting in value.items():
-        name = snake(key) if isinstance(key, str) else None
+        name = snake(key) if isinstance(key, str) else ""
         if name not in known.values():
             raise ActionError("invalid_config", f"{where} has no key {key!r}.", hint=did_you_mean(key, known))
         if name in found:

@@ -122,7 +122,7 @@ _NOT_ATTACHED: Final = _refuse("file_not_attached")
 _NOTHING_TO_SEND: Final = _refuse("nothing_to_send")
 # A send that finds another one under way waits for its turn (`attachments.py`), so the step itself is never taken.
 _WAITS: Final = Cell("waits", _BUSY.step)
-_NEVER: Final = Cell("–", lambda state, _: state)
+_NEVER: Final = Cell("-", lambda state, _: state)
 
 TABLE: Final[dict[EventName, dict[Kind, Cell]]] = {
     "SetInputText": {

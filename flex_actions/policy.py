@@ -174,6 +174,6 @@ class AttachmentPolicy:
 def type_fits(extension: str, content_type: str) -> bool:
     """Whether a declared MIME type can be that of an extension. An extension nobody knows fits any type."""
     known = guess_content_type(f"x.{extension}")
-    if content_type == _UNDECLARED or known == _UNDECLARED:
+    if _UNDECLARED in (content_type, known):
         return True
     return content_type == known or content_type in _ALSO.get(extension, ())

@@ -185,7 +185,7 @@ class Registry:
     def owned(self, plugin: str) -> Self:
         """The same dispatcher as one plugin sees it: what it registers bears its name and leaves with `remove_all`."""
         view = object.__new__(type(self))
-        view._table = self._table
+        view.__dict__.update(self.__dict__)
         view._owner = plugin
         view._handles = []
         return view

@@ -105,3 +105,9 @@ attachment_refused = _signal(
     "attachment_refused", "Sender: the `Session`. Facts: action, channel_sid, verdict (`Verdict`)."
 )
 notification_shown = _signal("notification_shown", "Sender: the `Session`. Facts: notification (`Notification`).")
+upload_progress = _signal(
+    "upload_progress", "Sender: the `Session`. Facts: file, done_bytes, total_bytes. While a file is stored."
+)
+download_progress = _signal(
+    "download_progress", "Sender: the `Session`. Facts: name, done_bytes, total_bytes. While `download` reads."
+)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TypeVar
 
-from ..clock import Clock, Ids
+from ..clock import Clock, Ids, RandomIds
 from ..errors import ActionError
 from ..files import File
 from ..ports import (
@@ -71,8 +71,19 @@ class StoreBackend(ABC):
         """Write in a transaction; once that is committed, call `after`, in whatever thread did it."""
 
     @abstractmethod
-    async def _keep(self, sid: str, file: File, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
-        """Store a file's content; its counted size and its sha256. Leaves nothing behind if it fails."""
+    async def _keep(
+        self,
+        channel: str,
+        author: str,
+        sid: str,
+        file: File,
+        max_bytes: int | None,
+        progress: Progress | None,
+    ) -> tuple[int, int, str]:
+        """Store a file's content if the author may; row number of the channel, counted size and sha256.
+
+        Leaves nothing behind if it fails.
+        """
 
     @abstractmethod
     def _kept(self, sid: str) -> bool:
@@ -213,14 +224,15 @@ class StoreBackend(ABC):
         progress: Progress | None = None,
     ) -> Media:
         """Store a file's content; it stays invisible until this backend posts it."""
-        number, _ = self._look(lambda store: store.writable(channel, author))
         sid = self._new_media_sid()
-        size_bytes, sha256 = await self._keep(sid, file, max_bytes, progress)
+        number, size_bytes, sha256 = await self._keep(channel, author, sid, file, max_bytes, progress)
         media = Media(sid, file.name, file.content_type, size_bytes, sha256)
         self._uploads[sid] = Upload(media, number)
         return media
 
     def _new_media_sid(self) -> str:
+        if isinstance(self.ids, RandomIds):
+            return self.ids.sid("ME")
         # Counted ids begin anew in a store that was filled earlier.
         while self._kept(sid := self.ids.sid("ME")):
             pass

@@ -7,8 +7,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, BinaryIO, Final, TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
@@ -20,7 +19,8 @@ from .base import StoreBackend
 from .media_folder import MediaFolder, Part, copy, make_folder, too_large
 from .presence import Presence
 from .store import Store, media_deleted
-from .waiting import Feed, closed, to_its_end
+from .waiting import Feed, closed
+from .workers import Mailbox, Workers
 from .writer import Writer
 
 T = TypeVar("T")
@@ -55,19 +55,21 @@ class LocalBackend(StoreBackend):
         self._stops: set[threading.Event] = set()
         self._poller: asyncio.Task[None] | None = None
         self._seen = (-1, 0)
+        self._spare: list[Store] = []
 
     # Opening and closing
 
     async def _open(self) -> Feed:
         loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="flex-actions-media")
+        mailbox = Mailbox(loop)
+        self._workers = Workers(loop, mailbox, _WORKERS)
         feed = Feed(loop, self._poll_soon)
         try:
             await self._hop(self._make_ready)
         except BaseException:
-            self._pool.shutdown(wait=False)
+            self._workers.end()
             raise
-        self._writer = Writer(self._writing, loop, feed.wake)
+        self._writer = Writer(self._writing, loop, mailbox, feed.wake)
         self._writer.start()
         return feed
 
@@ -76,24 +78,26 @@ class LocalBackend(StoreBackend):
             make_folder(self.path)
             undo.callback(self._presence.leave)
             self._presence.enter()
-            self._writing = Store(undo.enter_context(self._connect()), self.ids)
-            self._reading = Store(undo.enter_context(self._connect(read_only=True)), self.ids)
-            self._folder.make()
+            self._writing = self._connect(undo)
+            self._reading = self._connect(undo, read_only=True)
+            undo.callback(self._folder.close)
+            self._folder.open()
             if self._presence.alone:
                 self._tidy()
             self._presence.settle()
             self._undo = undo.pop_all()
 
-    @contextlib.contextmanager
-    def _connect(self, *, read_only: bool = False) -> Any:
+    def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
         path = os.path.join(self.path, DATABASE)
         if not read_only:
             # Made here, so that it and the files that SQLite puts beside it are for their owner only.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        with contextlib.closing(sql.connect(path, read_only=read_only)) as db:
-            if not read_only:
-                sql.prepare(db)
-            yield db
+        db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))
+        if not read_only:
+            sql.prepare(db)
+        store = Store(db, self.ids)
+        store.load_secrets()
+        return store
 
     def _tidy(self) -> None:
         self._folder.sweep_parts()
@@ -108,7 +112,7 @@ class LocalBackend(StoreBackend):
             await asyncio.wait([self._poller])
         self._writer.refuse_more()
         await self._hop(self._let_go)
-        self._pool.shutdown(wait=False)
+        self._workers.end()
 
     def _let_go(self) -> None:
         self._writer.close()
@@ -128,24 +132,50 @@ class LocalBackend(StoreBackend):
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         self._opened()
-        return await to_its_end(self._writer.submit(write, after))
+        return await self._writer.submit(write, after).ended()
 
     async def _hop(self, call: Callable[..., T], *args: Any) -> T:
-        return await to_its_end(asyncio.get_running_loop().run_in_executor(self._pool, call, *args))
+        return await self._workers.submit(functools.partial(call, *args)).ended()
+
+    def _writable(self, channel: str, author: str) -> int:
+        # In a worker: each has a connection of its own while it looks.
+        try:
+            store = self._spare.pop()
+        except IndexError:
+            store = self._connect(self._undo, read_only=True)
+        try:
+            return store.writable(channel, author)[0]
+        finally:
+            self._spare.append(store)
 
     # Files
 
-    async def _keep(self, sid: str, file: File, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+    async def _keep(
+        self,
+        channel: str,
+        author: str,
+        sid: str,
+        file: File,
+        max_bytes: int | None,
+        progress: Progress | None,
+    ) -> tuple[int, int, str]:
+        self._opened()
+        number = 0
+
+        def begin() -> Part:
+            nonlocal number
+            number = self._writable(channel, author)
+            return self._folder.part(sid, max_bytes)
+
         stop = threading.Event()
         self._stops.add(stop)
         tell = Ticker(asyncio.get_running_loop(), progress)
-        part = functools.partial(self._folder.part, sid, max_bytes)
         chunks = file.blocking_chunks()
         try:
             if chunks is None:
-                kept = await self._keep_stream(part, file, max_bytes, tell, stop)
+                size_bytes, sha256 = await self._keep_stream(begin, file, max_bytes, tell, stop)
             else:
-                kept = await self._copy(part, chunks, tell, stop)
+                size_bytes, sha256 = await self._copy(begin, chunks, tell, stop)
         except asyncio.CancelledError:
             await self._drop(sid)
             raise
@@ -154,27 +184,20 @@ class LocalBackend(StoreBackend):
         if stop.is_set():
             await self._drop(sid)
             raise closed()
-        return kept
+        return number, size_bytes, sha256
 
     async def _copy(
-        self, part: Callable[[], Part], chunks: Any, tell: "Ticker", stop: threading.Event
+        self, begin: Callable[[], Part], chunks: Iterator[bytes], tell: "Ticker", stop: threading.Event
     ) -> tuple[int, str]:
         def going(count: int) -> bool:
             tell(count)
             return not stop.is_set()
 
-        work = asyncio.get_running_loop().run_in_executor(self._pool, copy, part, chunks, going)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            with contextlib.suppress(ActionError):
-                await to_its_end(work)
-            raise
+        return await self._workers.submit(functools.partial(copy, begin, chunks, going)).ended(stop.set)
 
     async def _keep_stream(
         self,
-        part: Callable[[], Part],
+        begin: Callable[[], Part],
         file: File,
         max_bytes: int | None,
         tell: "Ticker",
@@ -182,7 +205,7 @@ class LocalBackend(StoreBackend):
     ) -> tuple[int, str]:
         opened: Part | None = None
         try:
-            opened = await self._hop(part)
+            opened = await self._hop(begin)
             async with contextlib.aclosing(_gathered(file, max_bytes)) as pieces:
                 async for piece in pieces:
                     await self._hop(opened.write, piece)
@@ -309,7 +332,7 @@ def _open_at(path: str, media: Media, offset: int, left: int) -> tuple[BinaryIO,
         if os.fstat(opened.fileno()).st_size != media.size_bytes:
             raise _corrupt(media)
         opened.seek(min(offset, media.size_bytes))
-        return opened, opened.read(min(left, CHUNK_BYTES))  # type: ignore[return-value]
+        return opened, opened.read(min(left, CHUNK_BYTES))
     except BaseException:
         opened.close()
         raise

@@ -1,4 +1,4 @@
-"""Files on disk: `media/<two digits>/<sid>`, written as `incoming/<sid>.part`. No name given by anybody is in a path.
+"""Files on disk: `media/<last digit>/<sid>`, written as `incoming/<sid>.part`. No name given by anybody is in a path.
 
 Everything here blocks and runs in worker threads. A file is first, its row second, the acknowledgement last; so what a
 crash leaves is a file without a row, and `sweep` removes it.
@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import ActionError
 from .sql import store_error
 
-_SID: Final = re.compile(r"ME[0-9a-zA-Z]{1,64}\Z")
+_SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
 
 class MediaFolder:
@@ -24,27 +24,35 @@ class MediaFolder:
     def __init__(self, root: str) -> None:
         self._media = os.path.join(root, "media")
         self._incoming = os.path.join(root, "incoming")
-        self._known: set[str] = set()
+        self._folders: dict[str, int | None] = {}
 
-    def make(self) -> None:
-        """Make the folders, for their owner only."""
+    def open(self) -> None:
+        """Make the folders, for their owner only, and hold them open: each file has to be forced into its own."""
         for folder in (self._media, self._incoming):
             make_folder(folder)
+        for digit in "0123456789abcdef":
+            folder = os.path.join(self._media, digit)
+            make_folder(folder)
+            self._folders[folder] = open_folder(folder)
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        for descriptor in self._folders.values():
+            if descriptor is not None:
+                os.close(descriptor)
+        self._folders.clear()
 
     def path(self, sid: str) -> str:
-        """Where a file lies; by its last digits, which differ even where ids are counted."""
+        """Where a file lies; by its last digit, which differs even where ids are counted."""
         if not _SID.match(sid):
             raise ActionError("media_deleted", "There is no such file.")
-        return os.path.join(self._media, sid[-2:], sid)
+        return os.path.join(self._media, sid[-1], sid)
 
     def part(self, sid: str, max_bytes: int | None) -> "Part":
         """Begin a file."""
         target = self.path(sid)
-        folder = os.path.dirname(target)
-        if folder not in self._known:
-            make_folder(folder)
-            self._known.add(folder)
-        return Part(os.path.join(self._incoming, f"{sid}.part"), target, max_bytes)
+        folder = self._folders[os.path.dirname(target)]
+        return Part(os.path.join(self._incoming, f"{sid}.part"), target, folder, max_bytes)
 
     def holds(self, sid: str) -> bool:
         """Whether there is a file of that name, whole or in parts."""
@@ -77,10 +85,11 @@ class Part:
         count: bytes written so far.
     """
 
-    def __init__(self, path: str, target: str, max_bytes: int | None) -> None:
+    def __init__(self, path: str, target: str, folder: int | None, max_bytes: int | None) -> None:
         self.count = 0
         self._path = path
         self._target = target
+        self._folder = folder
         self._max_bytes = max_bytes
         self._hash = hashlib.sha256()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -101,7 +110,8 @@ class Part:
         sync(self._open())
         self._shut()
         os.replace(self._path, self._target)
-        sync_folder(os.path.dirname(self._target))
+        if self._folder is not None:
+            sync(self._folder)
         return self.count, self._hash.hexdigest()
 
     def abandon(self) -> None:
@@ -176,15 +186,19 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
+def open_folder(path: str) -> int | None:
+    """A descriptor to `sync` a folder's entries with; None on Windows, where that is neither possible nor needed."""
+    return None if os.name == "nt" else os.open(path, os.O_RDONLY)
+
+
 def sync_folder(path: str) -> None:
-    """Force a folder's entries onto the disk; where folders cannot be opened (Windows) they need none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Force a folder's entries onto the disk."""
+    descriptor = open_folder(path)
+    if descriptor is not None:
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _entries(path: str) -> list["os.DirEntry[str]"]:

@@ -27,6 +27,7 @@ class _Shared:
         self.db = sql.connect(":memory:")
         sql.prepare(self.db)
         self.store = Store(self.db, ids)
+        self.store.load_secrets()
         self.lock = threading.RLock()
         self.content: dict[str, bytes] = {}
         self.feeds: set[Feed] = set()
@@ -114,7 +115,16 @@ class MemoryBackend(StoreBackend):
             raise
         return result
 
-    async def _keep(self, sid: str, file: File, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+    async def _keep(
+        self,
+        channel: str,
+        author: str,
+        sid: str,
+        file: File,
+        max_bytes: int | None,
+        progress: Progress | None,
+    ) -> tuple[int, int, str]:
+        number, _, _ = self._look(lambda store: store.writable(channel, author))
         loop = asyncio.get_running_loop()
         gathered = bytearray()
         async with contextlib.aclosing(_pieces(file)) as pieces:
@@ -127,7 +137,7 @@ class MemoryBackend(StoreBackend):
         await asyncio.sleep(0)  # the last count is told before the end
         self._opened()
         self._shared.content[sid] = bytes(gathered)
-        return len(gathered), hashlib.sha256(gathered).hexdigest()
+        return number, len(gathered), hashlib.sha256(gathered).hexdigest()
 
     def _kept(self, sid: str) -> bool:
         return sid in self._shared.content

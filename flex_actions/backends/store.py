@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
@@ -57,12 +57,17 @@ class Store:
         self.ids = ids
         self.touched: set[int] = set()
         self.erased = False
+        self._key_secret = b""
+        self.link_keys: dict[str, bytes] = {}
+
+    def load_secrets(self) -> None:
+        """Make links and idempotency keys usable. Raises `store_corrupt`."""
         rows = self._all("SELECT id, purpose, value FROM secret ORDER BY id")
         self.link_keys = {str(number): value for number, purpose, value in rows if purpose == "link"}
         own = [value for _, purpose, value in rows if purpose == "idempotency"]
         if not own or not self.link_keys:
             raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.")
-        self._key_secret: bytes = own[0]
+        self._key_secret = own[0]
 
     # Channels and members
 
@@ -83,8 +88,7 @@ class Store:
 
     def find_channel(self, channel: str) -> tuple[int, Channel]:
         """A channel and its row number. Raises `unknown_channel`."""
-        column = "sid" if is_channel_sid(channel) else "unique_name"
-        row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{column} = ?", channel)
+        row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{_named_by(channel)} = ?", channel)
         if row is None:
             raise ActionError("unknown_channel", f"There is no channel {channel!r}.", details={"channel": channel})
         return row[0], to_channel(row[1:])
@@ -96,13 +100,25 @@ class Store:
             self._membership(number, member)
         return found
 
-    def writable(self, channel: str, author: str) -> tuple[int, Channel]:
-        """A channel in which an author may write. Raises `unknown_channel`, `channel_closed`, `not_a_member`."""
-        number, found = self.find_channel(channel)
-        if found.state == "closed":
-            raise _closed(found)
-        self._membership(number, author)
-        return number, found
+    def writable(self, channel: str, author: str) -> tuple[int, str, int]:
+        """A channel in which an author may write: its row number, sid and next index.
+
+        Raises `unknown_channel`, `channel_closed`, `not_a_member`.
+        """
+        row = self._one(
+            "SELECT c.id, c.sid, c.next_index, c.state, (SELECT m.id FROM member m WHERE m.channel = c.id AND"
+            f" m.identity = ?) FROM channel c WHERE c.{_named_by(channel)} = ?",
+            author,
+            channel,
+        )
+        if row is None:
+            self.find_channel(channel)
+            raise _not_a_member(author)  # an identity that cannot be stored
+        if row[3] == "closed":
+            raise _closed(row[1])
+        if row[4] is None:
+            raise _not_a_member(author)
+        return row[:3]
 
     def list_channels(self, member: str | None, after: int, limit: int) -> list[tuple[int, Channel]]:
         """Channels with their row numbers, in order, behind a row number."""
@@ -136,7 +152,7 @@ class Store:
         if row is not None:
             return Member(found.sid, identity, row[0])
         if found.state == "closed":
-            raise _closed(found)
+            raise _closed(found.sid)
         self._join(number, identity, now)
         return Member(found.sid, identity, now)
 
@@ -154,7 +170,7 @@ class Store:
 
     def signal_typing(self, channel: str, identity: str, now: float) -> None:
         """Note that a member types. Raises as `writable`."""
-        number, _ = self.writable(channel, identity)
+        number, _, _ = self.writable(channel, identity)
         self._event(number, "typing", now, identity=identity)
 
     # Messages
@@ -174,25 +190,23 @@ class Store:
         digest = self._digest(key.value) if key is not None else None
         if key is not None and digest is not None and (first := self._repeat(key, digest)) is not None:
             return Posted(first, repeated=True)
-        number, found = self.writable(channel, draft.author)
+        number, channel_sid, index = self.writable(channel, draft.author)
         media = self._claim(upload, number, caller) if draft.media is not None else None
-        ((index,),) = self._all("SELECT next_index FROM channel WHERE id = ?", number)
         columns = (media.sid, media.name, media.content_type, media.size_bytes, media.sha256) if media else _NO_MEDIA
         sid, _ = self._insert(
             "INSERT INTO message (sid, channel, idx, author, body, attributes, created_at, media_sid, media_name,"
-            " media_type, media_size, media_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " media_type, media_size, media_sha256, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
             sid,
             (number, index, draft.author, draft.body, attributes, now, *columns),
         )
-        self.db.execute("UPDATE channel SET next_index = ? WHERE id = ?", (index + 1, number))
-        self._event(number, "message_added", now, message_sid=sid)
+        self.touched.add(number)
         if key is not None:
             self.db.execute(
                 "INSERT INTO idempotency (digest, fingerprint, channel_sid, message_sid, media_sid, idx)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (digest, key.fingerprint, found.sid, sid, columns[0], index),
+                (digest, key.fingerprint, channel_sid, sid, columns[0], index),
             )
-        row = (sid, index, draft.author, draft.body, attributes, now, *columns, found.sid)
+        row = (sid, index, draft.author, draft.body, attributes, now, *columns, channel_sid)
         return Posted(to_message(row))
 
     def settle(self, key: str) -> KeyRecord | Settled:
@@ -214,7 +228,7 @@ class Store:
     def find_message(self, message_sid: str) -> Message:
         """One message. Raises `unknown_message`."""
         row = self._one(
-            f"SELECT {MESSAGE}, c.sid FROM message m JOIN channel c ON c.id = m.channel WHERE m.sid = ?",
+            f"SELECT {MESSAGE}, c.sid FROM message m JOIN channel c ON c.id = m.channel WHERE m.sid = ? AND NOT m.deleted",
             message_sid,
         )
         if row is None:
@@ -225,7 +239,7 @@ class Store:
         """Messages behind an index, in order. Raises `unknown_channel`."""
         number, found = self.find_channel(channel)
         rows = self._all(
-            f"SELECT {MESSAGE} FROM message m WHERE m.channel = ? AND m.idx > ? ORDER BY m.idx LIMIT ?",
+            f"SELECT {MESSAGE} FROM message m WHERE m.channel = ? AND m.idx > ? AND NOT m.deleted ORDER BY m.idx LIMIT ?",
             number,
             after_index,
             limit,
@@ -235,13 +249,24 @@ class Store:
     def delete_message(self, channel: str, message_sid: str, now: float) -> str | None:
         """Delete a message; the sid of the file to remove, if any. Raises `unknown_channel`, `unknown_message`."""
         number, _ = self.find_channel(channel)
-        row = self._one("SELECT id, media_sid FROM message WHERE sid = ? AND channel = ?", message_sid, number)
+        row = self._one(
+            "SELECT media_sid, author, body, attributes, media_name, media_type, media_sha256 FROM message"
+            " WHERE sid = ? AND channel = ? AND NOT deleted",
+            message_sid,
+            number,
+        )
         if row is None:
             raise _unknown_message(message_sid)
-        self.db.execute("DELETE FROM message WHERE id = ?", (row[0],))
+        media_sid: str | None = row[0]
+        # All of the same length: SQLite overwrites such a row in place.
+        self.db.execute(
+            "UPDATE message SET deleted = 1, media_sid = ?, author = ?, body = ?, attributes = ?, media_name = ?,"
+            " media_type = ?, media_sha256 = ? WHERE sid = ?",
+            (media_sid and "--" + media_sid[2:], *map(_blank, row[1:]), message_sid),
+        )
         self.erased = True
         self._event(number, "message_deleted", now, message_sid=message_sid)
-        return cast("str | None", row[1])
+        return media_sid
 
     # Media and links
 
@@ -289,7 +314,7 @@ class Store:
         """The first event of a channel behind a sequence number, with its own, or None."""
         row = self._one(
             f"SELECT e.seq, e.type, e.at, e.message_sid, e.identity, {MESSAGE} FROM event e"
-            " LEFT JOIN message m ON m.sid = e.message_sid AND e.type = 'message_added'"
+            " LEFT JOIN message m ON m.sid = e.message_sid AND e.type = 'message_added' AND NOT m.deleted"
             " WHERE e.channel = ? AND e.seq > ? ORDER BY e.seq LIMIT 1",
             channel,
             after,
@@ -360,7 +385,7 @@ class Store:
 
     def _digest(self, key: str) -> bytes:
         # Callers may put anything into a key, also what has to be forgotten with its message.
-        return hmac.digest(self._key_secret, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._key_secret, digest_size=32).digest()
 
     def _event(
         self,
@@ -407,8 +432,16 @@ def media_deleted(media_sid: str) -> ActionError:
     return ActionError("media_deleted", "The file was deleted.", details={"media_sid": media_sid})
 
 
-def _closed(channel: Channel) -> ActionError:
-    return ActionError("channel_closed", "The channel is closed.", details={"channel_sid": channel.sid})
+def _blank(text: str | None) -> str | None:
+    return None if text is None else "\0" * len(text.encode())
+
+
+def _named_by(channel: str) -> str:
+    return "sid" if is_channel_sid(channel) else "unique_name"
+
+
+def _closed(channel_sid: str) -> ActionError:
+    return ActionError("channel_closed", "The channel is closed.", details={"channel_sid": channel_sid})
 
 
 def _not_a_member(identity: str) -> ActionError:

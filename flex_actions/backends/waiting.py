@@ -1,27 +1,11 @@
-"""Waiting: for a worker to end in spite of a cancellation, and for something to happen in a channel."""
+"""Waiting for something to happen in a channel."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
 
 from ..errors import ActionError
 from ..ports import Event
-
-T = TypeVar("T")
-
-
-async def to_its_end(future: "asyncio.Future[T]") -> T:
-    """A worker's result. If the caller is cancelled, the worker's end is waited for before that goes on."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # seen, so that nobody reports it as forgotten
-        raise
 
 
 def closed() -> ActionError:
@@ -140,7 +124,7 @@ class Follower:
         await self._breathe()
         return found[1]
 
-    async def _breathe(self) -> Any:
+    async def _breathe(self) -> None:
         # A long history must not keep the loop from everything else.
         self._burst += 1
         if self._burst % 64 == 0:

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import functools
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import ActionError
 from .sql import BUSY_LIMIT_S, store_error
 from .store import Store
 from .waiting import closed
+from .workers import Job, Mailbox
 
 T = TypeVar("T")
 BATCH_JOBS: Final = 512
@@ -19,35 +21,31 @@ _ERASE_AGAIN_S: Final = 0.25
 _ERASE_WAIT_MS: Final = 100
 
 
-class _Job:
-    __slots__ = ("after", "error", "future", "result", "write")
+class _Write(Job[T]):
+    __slots__ = ("_after", "_write")
 
     def __init__(
         self,
-        write: Callable[[Store], Any],
-        after: Callable[[Any], object] | None,
-        future: "asyncio.Future[Any]",
+        write: Callable[[Store], T],
+        after: Callable[[T], object] | None,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.write = write
-        self.after = after
-        self.future = future
-        self.result: Any = None
-        self.error: Exception | None = None
+        super().__init__(self._finish, loop)
+        self._write = write
+        self._after = after
 
-    def run(self, store: Store) -> None:
+    def run_on(self, store: Store) -> None:
         self.error = None
         try:
-            self.result = self.write(store)
+            self.result = self._write(store)
         except ActionError as error:  # it changed nothing, so the others may go on
             self.error = error
 
-    def resolve(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
+    def _finish(self) -> T:
+        result = cast(T, self.result)
+        if self._after is not None:
+            self._after(result)
+        return result
 
 
 class Writer:
@@ -56,11 +54,18 @@ class Writer:
     What is handed in while a commit is under way is committed together by the next one.
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, wake: Callable[[set[int]], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        mailbox: Mailbox,
+        wake: Callable[[set[int]], None],
+    ) -> None:
         self._store = store
+        self._mailbox = mailbox
         self._loop = loop
         self._wake = wake
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="flex-actions-writer", daemon=True)
 
@@ -68,16 +73,16 @@ class Writer:
         """Begin to work."""
         self._thread.start()
 
-    def submit(self, write: Callable[[Store], T], after: Callable[[T], object] | None = None) -> "asyncio.Future[T]":
-        """Hand in an operation, on the event loop; the future is done once it is safely on disk, or refused.
+    def submit(self, write: Callable[[Store], T], after: Callable[[T], object] | None = None) -> Job[T]:
+        """Hand in an operation, on the event loop; it ends once it is safely on disk, or refused.
 
         `after` is called in the writer's thread right behind the commit. Raises `backend_unavailable` after `close`.
         """
         if self._ended:
             raise closed()
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Job(write, after, future))
-        return future
+        job = _Write(write, after, self._loop)
+        self._queue.put(job)
+        return job
 
     def close(self) -> None:
         """Finish what was handed in, then end the thread; blocks, so not for the event loop."""
@@ -96,14 +101,12 @@ class Writer:
                 self._commit(jobs)
                 touched = self._store.touched
                 self._erase()
-                # A loop that has ended has nobody waiting any more.
-                with contextlib.suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._resolve, jobs, touched)
+                self._mailbox.post(functools.partial(self._resolve, jobs, touched))
             else:
                 self._erase()
 
-    def _drain(self) -> tuple[list[_Job], bool]:
-        jobs: list[_Job] = []
+    def _drain(self) -> tuple[list[_Write[Any]], bool]:
+        jobs: list[_Write[Any]] = []
         try:
             job = self._queue.get(timeout=_ERASE_AGAIN_S if self._store.erased else None)
             while job is not None:
@@ -115,7 +118,7 @@ class Writer:
             return jobs, False
         return jobs, True
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _commit(self, jobs: list[_Write[Any]]) -> None:
         self._store.touched = set()
         try:
             self._store.db.execute("BEGIN IMMEDIATE")
@@ -124,7 +127,7 @@ class Writer:
             return
         try:
             for job in jobs:
-                job.run(self._store)
+                job.run_on(self._store)
             self._store.db.execute("COMMIT")
         except Exception as error:
             self._undo()
@@ -132,7 +135,7 @@ class Writer:
         else:
             self._follow_up(jobs)
 
-    def _one_by_one(self, jobs: list[_Job], error: Exception) -> None:
+    def _one_by_one(self, jobs: list[_Write[Any]], error: Exception) -> None:
         # Only the guilty one fails.
         if len(jobs) == 1:
             self._fail(jobs, error)
@@ -149,19 +152,16 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._store.db.execute("ROLLBACK")
 
-    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+    def _fail(self, jobs: list[_Write[Any]], error: Exception) -> None:
         for job in jobs:
             job.error = store_error(error)
             if job.error is not error:
                 job.error.__cause__ = error
 
-    def _follow_up(self, jobs: list[_Job]) -> None:
+    def _follow_up(self, jobs: list[_Write[Any]]) -> None:
         for job in jobs:
-            if job.after is not None and job.error is None:
-                try:
-                    job.after(job.result)
-                except Exception as error:
-                    self._fail([job], error)
+            if job.error is None:
+                job.run()
 
     def _erase(self) -> None:
         # Deleted rows are overwritten in the pages; this takes the old pages out of the log as well. Somebody who
@@ -175,7 +175,7 @@ class Writer:
             self._store.erased = bool(busy)
         db.execute(f"PRAGMA busy_timeout={int(BUSY_LIMIT_S * 1000)}")
 
-    def _resolve(self, jobs: list[_Job], touched: set[int]) -> None:
+    def _resolve(self, jobs: list[_Write[Any]], touched: set[int]) -> None:
         for job in jobs:
             job.resolve()
         self._wake(touched)

@@ -1,0 +1,534 @@
+"""The chat's eight actions, over the rules and a backend."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, TypeVar
+
+import attrs
+
+from . import signals
+from .actions import Actions
+from .config import Config
+from .errors import ActionError, AttachmentRefused, OutcomeUnknown
+from .files import File
+from .invocation import current_invocation
+from .message_input import EMPTY, EventName, InputState, step
+from .notifications import Notification, notification_for
+from .payloads import (
+    AttachFilePayload,
+    DeleteMessagePayload,
+    DetachFilePayload,
+    DownloadMediaPayload,
+    Payload,
+    SendMediaMessagePayload,
+    SendMessagePayload,
+    SendTypingPayload,
+    SetInputTextPayload,
+    build,
+)
+from .policy import AttachmentPolicy, Side, Verdict
+from .ports import (
+    Backend,
+    Channel,
+    Draft,
+    Key,
+    KeyRecord,
+    Link,
+    Media,
+    Message,
+    Posted,
+    Progress,
+    Settled,
+)
+from .turns import Slot, Ticket, current_turn
+
+Role = Literal["agent", "customer", "supervisor", "bot"]
+ROLES: Final[tuple[Role, ...]] = ("agent", "customer", "supervisor", "bot")
+P = TypeVar("P", bound=Payload)
+
+
+@attrs.frozen
+class Sent:
+    """What a send returns.
+
+    Attributes:
+        message_sid: the message.
+        media_sid: its file, or None for a text.
+        index: its position in the channel.
+        repeated: the idempotency key had led to this message earlier; nothing was sent now.
+    """
+
+    message_sid: str
+    media_sid: str | None
+    index: int
+    repeated: bool = False
+
+
+class InputView:
+    """The message input of one channel, as it is at each look."""
+
+    def __init__(self, slots: dict[str, Slot], sid: str, policy: AttachmentPolicy) -> None:
+        self._slots = slots
+        self._sid = sid
+        self._policy = policy
+
+    @property
+    def state(self) -> InputState:
+        """The whole state."""
+        slot = self._slots.get(self._sid)
+        return slot.state if slot is not None else EMPTY
+
+    @property
+    def text(self) -> str | None:
+        """The text that is entered, or None."""
+        return self.state.text if self.state.kind == "TEXT" else None
+
+    @property
+    def file(self) -> File | None:
+        """The file that is attached, or None."""
+        return self.state.file if self.state.kind == "FILE" else None
+
+    @property
+    def can_attach(self) -> bool:
+        """Whether a person's attach control is enabled: nothing entered, nothing attached, and allowed at all.
+
+        The action itself is not bound by it: `AttachFile` replaces a text.
+        """
+        return self.state.kind == "EMPTY" and self._policy.enabled and not self._policy.read_only
+
+    @property
+    def can_enter_text(self) -> bool:
+        """Whether a person can type: no file is attached and nothing is being sent."""
+        return self.state.kind in ("EMPTY", "TEXT")
+
+
+class Chat:
+    """One session's side of a chat: its inputs, its policy and the bodies of its actions."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        identity: str,
+        role: Role,
+        side: Side,
+        config: Config,
+        observer: Any,
+    ) -> None:
+        self.backend = backend
+        self.identity = identity
+        self.role = role
+        self.side = side
+        self.config = config
+        self.policy = config.policy(side)
+        self.closed = False
+        self._observer = observer
+        self._slots: dict[str, Slot] = {}
+        self._commits: dict[str, asyncio.Task[Posted]] = {}  # by idempotency key, while their outcome is unknown
+
+    def register(self, actions: Actions) -> None:
+        """Register the eight actions."""
+        builtin: tuple[tuple[type[Payload], Any, Any, bool], ...] = (
+            (AttachFilePayload, self._attach_file, self._check_file, False),
+            (DetachFilePayload, self._detach_file, None, False),
+            (SendMediaMessagePayload, self._send_media_message, self._check_file, True),
+            (DownloadMediaPayload, self._download_media, self._check_download, False),
+            (SendMessagePayload, self._send_message, None, True),
+            (SetInputTextPayload, self._set_input_text, None, False),
+            (SendTypingPayload, self._send_typing, None, False),
+            (DeleteMessagePayload, self._delete_message, None, False),
+        )
+        for cls, body, check, takes_key in builtin:
+            actions.register(cls.action, body, self._update(cls), check, takes_key=takes_key)
+
+    def input(self, channel: str) -> InputView:
+        """The message input of a channel."""
+        return InputView(self._slots, channel, self.policy)
+
+    async def channel(self, sid: str, *, member: bool = True, writable: bool = False) -> Channel:
+        """The channel, of which this session must be a member.
+
+        Raises:
+            ActionError: `unknown_channel`, `not_a_member`, `session_closed`; `channel_closed` if it should be writable.
+        """
+        self.must_be_open()
+        needs = member and (self.role != "bot" or self.backend.capabilities.sends_need_membership)
+        found = await self.backend.get_channel(sid, member=self.identity if needs else None)
+        if found.sid != sid:
+            raise ActionError(
+                "unknown_channel",
+                f"{sid!r} is a unique name; an action needs the channel's sid.",
+                hint="session.channel(name) gives the channel.",
+            )
+        if writable and found.state == "closed":
+            raise ActionError("channel_closed", "The channel is closed; it can be read, not written.")
+        return found
+
+    def must_be_open(self) -> None:
+        """Raise `session_closed` once the session is."""
+        if self.closed:
+            raise ActionError("session_closed", "This session is closed.")
+
+    def visible(self, message: Message) -> Message:
+        """A message as this side may see it: a file is a placeholder where attachments are disabled."""
+        if message.media is None or self.policy.enabled:
+            return message
+        return attrs.evolve(message, media=None, media_hidden=True)
+
+    def notify(self, notification: Notification) -> None:
+        """Show a notification to whoever watches this session."""
+        signals.notification_shown.emit(self._observer, notification=notification)
+
+    # -- payloads --
+
+    def _update(self, cls: type[P]) -> Callable[[Any], P]:
+        def update(given: Any) -> P:
+            self.must_be_open()
+            payload = build(cls, given)
+            if isinstance(payload, (SendMediaMessagePayload, SendMessagePayload)):
+                self._queue_up(payload)
+            return payload
+
+        return update
+
+    def _queue_up(self, payload: SendMediaMessagePayload | SendMessagePayload) -> None:
+        """Take the send's place in the queue, and fill in what the input holds, so that hooks see what is sent."""
+        slot = Slot.of(self._slots, payload.channel_sid)
+        turn = current_turn()
+        if turn is not None and turn.ticket is None:
+            turn.take(slot)
+        held = slot.state.back if slot.state.back is not None else slot.state
+        if isinstance(payload, SendMediaMessagePayload):
+            if payload.file is None and held.file is not None:
+                payload.file = payload.entered = held.file
+        elif payload.body is None and held.text is not None:
+            payload.body = payload.entered = held.text
+        slot.sweep()
+
+    # -- checks --
+
+    async def _check_file(self, payload: AttachFilePayload | SendMediaMessagePayload) -> None:
+        channel = await self.channel(payload.channel_sid, writable=True)
+        if payload.file is not None:
+            policy = self.policy.for_channel(channel.channel_type)
+            self._refuse(type(payload).action, channel.sid, payload.file.name, policy.judge(payload.file))
+
+    async def _check_download(self, payload: DownloadMediaPayload) -> None:
+        self.must_be_open()
+        if self.role == "supervisor" and not self.config.supervisor_downloads:
+            raise ActionError(
+                "not_authorized",
+                "A supervisor who monitors a chat cannot download its files.",
+                action="DownloadMedia",
+                hint="The setting supervisorDownloads allows it.",
+            )
+        message, channel = await self._message_of(payload)
+        verdict = self.policy.for_channel(channel.channel_type).judge_reading()
+        name = message.media.name if message.media is not None else None
+        self._refuse("DownloadMedia", channel.sid, name, verdict)
+
+    def _refuse(self, action: str, channel_sid: str, name: str | None, verdict: Verdict) -> None:
+        if verdict.code is None:
+            return
+        error = AttachmentRefused(
+            verdict.code,
+            verdict.reason,
+            action=action,
+            details={
+                k: v for k, v in (("name", name), ("limit", verdict.limit), ("actual", verdict.actual)) if v is not None
+            },
+        )
+        error.verdict = verdict
+        signals.attachment_refused.emit(self._observer, action=action, channel_sid=channel_sid, verdict=verdict)
+        self._tell(error, name)
+        raise error
+
+    def _tell(self, error: ActionError, name: str | None) -> None:
+        """Show what Flex shows for a refusal; a customer only if the setting says so."""
+        if self.side == "customer" and not self.config.notify_customer:
+            return
+        shown = notification_for(error, name)
+        if shown is not None:
+            self.notify(shown)
+
+    # -- the message input --
+
+    def _move(self, slot: Slot, state: InputState) -> None:
+        before, slot.state = slot.state, state
+        if before is not state:
+            signals.input_changed.emit(self._observer, channel_sid=slot.sid, before=before, after=state)
+
+    def _step(self, sid: str, event: EventName, argument: Any) -> None:
+        slot = Slot.of(self._slots, sid)
+        try:
+            self._move(slot, step(slot.state, event, argument))
+        except ActionError as error:
+            error.action = event
+            self._tell(error, None)
+            raise
+        finally:
+            slot.sweep()
+
+    async def _attach_file(self, payload: AttachFilePayload) -> None:
+        self._step(payload.channel_sid, "AttachFile", payload.file)
+
+    async def _detach_file(self, payload: DetachFilePayload) -> None:
+        await self.channel(payload.channel_sid)
+        self._step(payload.channel_sid, "DetachFile", payload.file)
+
+    async def _set_input_text(self, payload: SetInputTextPayload) -> None:
+        await self.channel(payload.channel_sid, writable=True)
+        self._step(payload.channel_sid, "SetInputText", payload.body)
+
+    # -- sending --
+
+    async def _send_media_message(self, payload: SendMediaMessagePayload) -> Sent:
+        def begin(state: InputState) -> InputState:
+            entered = payload.entered
+            if entered is None and payload.file is not None:
+                return step(state, "SendMediaMessage", payload.file)
+            # Hooks have judged what was attached at the call: nothing else may go out in its place.
+            if payload.file is None or state.kind != "FILE" or state.file is not entered:
+                return step(EMPTY, "SendMediaMessage", None)
+            return step(state, "SendMediaMessage", None)
+
+        async def deliver(sending: InputState, key: str | None) -> tuple[Sent, bool]:
+            file = payload.file
+            assert file is not None
+            return await self._deliver_file(payload, file, key)
+
+        return await self._send(payload, begin, deliver)
+
+    async def _send_message(self, payload: SendMessagePayload) -> Sent:
+        def begin(state: InputState) -> InputState:
+            # Without a body by now there was nothing entered at the call, or a hook took it away.
+            sending = step(state if payload.body else EMPTY, "SendMessage", payload.body)
+            # Typed on while the hooks ran: what was entered at the call goes out, what stands there now stays.
+            typed_on = payload.entered is not None and state.text != payload.entered
+            return attrs.evolve(sending, draft=False) if typed_on else sending
+
+        async def deliver(sending: InputState, key: str | None) -> tuple[Sent, bool]:
+            assert sending.text is not None
+            return await self._deliver_text(payload, sending.text, key)
+
+        return await self._send(payload, begin, deliver)
+
+    async def _send(
+        self,
+        payload: SendMediaMessagePayload | SendMessagePayload,
+        begin: Callable[[InputState], InputState],
+        deliver: Callable[[InputState, str | None], Awaitable[tuple[Sent, bool]]],
+    ) -> Sent:
+        """Wait for the turn, judge again, send; the input holds what it held before unless the send succeeded."""
+        invocation = current_invocation()
+        key = invocation.key if invocation is not None else None
+        slot = Slot.of(self._slots, payload.channel_sid)
+        turn = current_turn()
+        ticket = turn.take(slot) if turn is not None else Ticket(slot, [])
+        try:
+            await ticket.wait()
+            self._move(slot, begin(slot.state))
+            try:
+                sent, cancelled = await deliver(slot.state, key)
+            except BaseException:
+                self._move(slot, step(slot.state, "unsent"))
+                raise
+            self._move(slot, step(slot.state, "sent"))
+        finally:
+            ticket.release()
+        if cancelled:
+            raise asyncio.CancelledError
+        return sent
+
+    async def _deliver_file(self, payload: SendMediaMessagePayload, file: File, key: str | None) -> tuple[Sent, bool]:
+        channel = await self.channel(payload.channel_sid, writable=True)
+        print_ = _Fingerprint(self.identity, channel.sid, payload.message_attributes)
+        if key is not None and (record := await self._settled(key)) is not None:
+            self._match(key, record, print_.file(file, await _sha256(file)))
+            return _repeated(record), False
+        limit = self.policy.for_channel(channel.channel_type).max_file_size
+        try:
+            media = await self.backend.upload(
+                channel.sid, file, author=self.identity, max_bytes=limit, progress=self._progress(file)
+            )
+        except ActionError as error:
+            if error.code == "invalid_size":
+                verdict = Verdict("invalid_size", error.message, limit, error.details.get("actual"))
+                self._refuse("SendMediaMessage", channel.sid, file.name, verdict)
+            raise
+        draft = Draft(self.identity, media=media, attributes=payload.message_attributes)
+        wanted = None if key is None else Key(key, print_.file(file, media.sha256))
+        posted, cancelled = await self._commit(channel.sid, draft, wanted)
+        if posted.repeated:
+            await self.backend.discard(media.sid)
+        return _sent(posted), cancelled
+
+    def _progress(self, file: File) -> Progress | None:
+        signal = signals.upload_progress
+        if not signal.receivers:
+            return None
+        return lambda done: signal.emit(self._observer, file=file, done_bytes=done, total_bytes=file.size_bytes)
+
+    async def _deliver_text(self, payload: SendMessagePayload, text: str, key: str | None) -> tuple[Sent, bool]:
+        channel = await self.channel(payload.channel_sid)
+        wanted = None
+        if key is not None:
+            wanted = Key(key, _Fingerprint(self.identity, channel.sid, payload.message_attributes).text(text))
+            if (record := await self._settled(key)) is not None:
+                self._match(key, record, wanted.fingerprint)
+                return _repeated(record), False
+        draft = Draft(self.identity, body=text, attributes=payload.message_attributes)
+        posted, cancelled = await self._commit(channel.sid, draft, wanted)
+        return _sent(posted), cancelled
+
+    async def _commit(self, channel_sid: str, draft: Draft, key: Key | None) -> tuple[Posted, bool]:
+        """Post; a cancellation waits for the outcome, up to the backend's limit. The flag says that one came."""
+        commit = asyncio.ensure_future(self.backend.post(channel_sid, draft, key=key))
+        limit = self.backend.capabilities.commit_limit_s
+        deadline: float | None = None
+        while not commit.done():
+            loop = asyncio.get_running_loop()
+            left = None if deadline is None else max(0.0, deadline - loop.time())
+            try:
+                await asyncio.wait({commit}, timeout=left)
+            except asyncio.CancelledError:
+                deadline = deadline if deadline is not None else loop.time() + limit
+                continue
+            if deadline is not None and loop.time() >= deadline:
+                break
+        if not commit.done():
+            self._remember(commit, key)
+            raise asyncio.CancelledError
+        error = commit.exception()
+        if error is not None and draft.media is not None and not isinstance(error, OutcomeUnknown):
+            await self.backend.discard(draft.media.sid)
+        if error is not None and deadline is not None:
+            raise asyncio.CancelledError from error
+        return commit.result(), deadline is not None
+
+    def _remember(self, commit: "asyncio.Task[Posted]", key: Key | None) -> None:
+        """Keep a commit whose outcome nobody waits for any more, and its key unsettled until it comes."""
+        name = key.value if key is not None else f"commit {id(commit)}"
+        self._commits[name] = commit
+
+        def ended(task: "asyncio.Task[Posted]") -> None:
+            self._commits.pop(name, None)
+            if not task.cancelled():
+                task.exception()
+
+        commit.add_done_callback(ended)
+
+    async def _settled(self, key: str) -> KeyRecord | None:
+        found: KeyRecord | Settled = Settled.UNKNOWN if key in self._commits else await self.backend.settle(key)
+        if isinstance(found, KeyRecord):
+            return found
+        if found is Settled.NOTHING:
+            return None
+        error = OutcomeUnknown(
+            "outcome_unknown",
+            "Whether the send under this key happened is not known yet.",
+            hint="Invoke it again later with the same key; nothing is sent twice.",
+            retryable=True,
+        )
+        error.key = key
+        raise error
+
+    def _match(self, key: str, record: KeyRecord, fingerprint: str) -> None:
+        if record.fingerprint != fingerprint:
+            raise ActionError(
+                "key_reused",
+                "This idempotency key belongs to another payload.",
+                hint="Use a new key for a new message.",
+            )
+
+    async def close(self) -> None:
+        """Wait for commits that are still under way, up to the backend's limit."""
+        self.closed = True
+        if self._commits:
+            await asyncio.wait(self._commits.values(), timeout=self.backend.capabilities.commit_limit_s)
+
+    # -- the rest --
+
+    async def _message_of(self, payload: DownloadMediaPayload | DeleteMessagePayload) -> tuple[Message, Channel]:
+        """The message as the store has it now, and its channel, of which this session is a member.
+
+        A supervisor monitors: no membership is asked of one.
+        """
+        given = payload.message
+        sid = given.sid if isinstance(given, Message) else given
+        where = payload.channel_sid or (given.channel_sid if isinstance(given, Message) else None)
+        if where is None:
+            message = await self.backend.find_message(sid)
+            where = message.channel_sid
+            channel = await self._reading_channel(where, type(payload).action)
+        else:
+            channel = await self._reading_channel(where, type(payload).action)
+            message = await self.backend.get_message(channel.sid, sid)
+        return message, channel
+
+    async def _reading_channel(self, sid: str, action: str) -> Channel:
+        try:
+            return await self.channel(sid, member=self.role != "supervisor")
+        except ActionError as error:
+            if error.code == "not_a_member":
+                error.action = action
+                self._tell(error, None)
+            raise
+
+    async def _download_media(self, payload: DownloadMediaPayload) -> Link:
+        message, _ = await self._message_of(payload)
+        if message.media is None:
+            raise ActionError("no_media", "The message carries no file.", action="DownloadMedia")
+        return await self.backend.temporary_link(
+            message.media.sid, reader=self.identity, members_only=self.role != "supervisor"
+        )
+
+    async def _send_typing(self, payload: SendTypingPayload) -> None:
+        channel = await self.channel(payload.channel_sid)
+        await self.backend.signal_typing(channel.sid, self.identity)
+
+    async def _delete_message(self, payload: DeleteMessagePayload) -> None:
+        self.must_be_open()
+        message, channel = await self._message_of(payload)
+        if self.role == "supervisor" or (self.side == "customer" and message.author != self.identity):
+            raise ActionError(
+                "not_authorized",
+                "A customer may delete only messages of their own, a supervisor none.",
+                action="DeleteMessage",
+            )
+        await self.backend.delete_message(channel.sid, message.sid)
+
+
+class _Fingerprint:
+    """A digest of what a key stands for, so that another payload under the same key is found out."""
+
+    def __init__(self, identity: str, channel_sid: str, attributes: dict[str, Any]) -> None:
+        self._common = [identity, channel_sid, attributes]
+
+    def file(self, file: File, sha256: str) -> str:
+        return self._digest(["file", file.name, file.content_type, file.size_bytes, sha256])
+
+    def text(self, body: str) -> str:
+        return self._digest(["text", body])
+
+    def _digest(self, what: list[Any]) -> str:
+        text = json.dumps([*self._common, *what], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _sha256(file: File) -> str:
+    digest = hashlib.sha256()
+    async for chunk in file.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sent(posted: Posted) -> Sent:
+    media: Media | None = posted.message.media
+    return Sent(posted.message.sid, media.sid if media else None, posted.message.index, posted.repeated)
+
+
+def _repeated(record: KeyRecord) -> Sent:
+    return Sent(record.message_sid, record.media_sid, record.index, repeated=True)

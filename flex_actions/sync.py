@@ -1,0 +1,188 @@
+"""`connect_sync`: a session for scripts without asyncio, run on a loop of its own in the background."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from .attachments import InputView
+from .errors import ActionError
+from .ports import Backend, Channel, Event, Link, Member, Message
+from .session import DEFAULT_URL, Session, connect
+
+T = TypeVar("T")
+
+
+class SyncSession:
+    """A `Session` whose calls wait for their result. Hooks run on the background loop's thread.
+
+    Attributes:
+        session: the session itself; register hooks with `session.actions`.
+    """
+
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+        self.session = session
+        self._loop = loop
+
+    def invoke(self, name: str, payload: Any = None, *, key: str | None = None, timeout_s: float | None = None) -> Any:
+        """Invoke an action; see `Actions.invoke`."""
+        return self._run(self.session.actions.invoke(name, payload, key=key, timeout_s=timeout_s))
+
+    def create_channel(
+        self, unique_name: str | None = None, *, channel_type: str = "web", members: Iterable[str] = ()
+    ) -> Channel:
+        """See `Session.create_channel`."""
+        return self._run(self.session.create_channel(unique_name, channel_type=channel_type, members=members))
+
+    def channel(self, channel: Channel | str) -> Channel:
+        """See `Session.channel`."""
+        return self._run(self.session.channel(channel))
+
+    def channels(self) -> list[Channel]:
+        """See `Session.channels`."""
+        return self._run(self.session.channels())
+
+    def join(self, channel: Channel | str) -> Channel:
+        """See `Session.join`."""
+        return self._run(self.session.join(channel))
+
+    def leave(self, channel: Channel | str) -> None:
+        """See `Session.leave`."""
+        self._run(self.session.leave(channel))
+
+    def add_member(self, channel: Channel | str, identity: str) -> Member:
+        """See `Session.add_member`."""
+        return self._run(self.session.add_member(channel, identity))
+
+    def remove_member(self, channel: Channel | str, identity: str) -> None:
+        """See `Session.remove_member`."""
+        self._run(self.session.remove_member(channel, identity))
+
+    def members(self, channel: Channel | str) -> list[Member]:
+        """See `Session.members`."""
+        return self._run(self.session.members(channel))
+
+    def close_channel(self, channel: Channel | str) -> Channel:
+        """See `Session.close_channel`."""
+        return self._run(self.session.close_channel(channel))
+
+    def messages(self, channel: Channel | str, *, after_index: int = -1, limit: int | None = None) -> list[Message]:
+        """See `Session.messages`."""
+        return self._run(self.session.messages(channel, after_index=after_index, limit=limit))
+
+    def cursor(self, channel: Channel | str) -> str:
+        """See `Session.cursor`."""
+        return self._run(self.session.cursor(channel))
+
+    def follow(self, channel: Channel | str, *, after: str | None = None) -> Iterator[Event]:
+        """See `Session.follow`; `break` ends it."""
+        feed = self.session.follow(channel, after=after)
+        try:
+            while True:
+                try:
+                    yield self._run(_next(feed))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._run(feed.aclose())  # type: ignore[attr-defined]
+
+    def input(self, channel: Channel | str) -> InputView:
+        """See `Session.input`."""
+        return self.session.input(channel)
+
+    def download(
+        self,
+        source: Message | Link | str,
+        to: str | os.PathLike[str] | BinaryIO,
+        *,
+        channel: Channel | str | None = None,
+    ) -> Path | None:
+        """See `Session.download`."""
+        return self._run(self.session.download(source, to, channel=channel))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is getattr(self._loop, "_flex_actions_thread", None):
+            coroutine.close()
+            raise _inside_loop(
+                "A synchronous call inside a hook would wait for itself.", "Await session.actions there."
+            )
+        if not self._loop.is_running():
+            coroutine.close()
+            raise ActionError("session_closed", "This session is closed.")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C in the calling thread: the work in the background ends as well.
+            future.cancel()
+            raise
+
+
+async def _next(feed: Any) -> Event:
+    event: Event = await anext(feed)
+    return event
+
+
+@contextlib.contextmanager
+def connect_sync(url: str | Backend = DEFAULT_URL, **options: Any) -> Iterator[SyncSession]:
+    """Enter a chat without asyncio: `with connect_sync("local:chat", identity="ada") as session:`.
+
+    Takes what `connect` takes, except an open backend, which belongs to a loop.
+
+    Raises:
+        ActionError: `inside_event_loop` inside a running loop: use `connect` there; and what `connect` raises.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise _inside_loop("connect_sync() was called inside a running event loop.", "Use: async with connect(…).")
+    if not isinstance(url, str):
+        raise ActionError("invalid_config", "connect_sync() takes a URL; an open backend belongs to an event loop.")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=_serve, args=(loop,), name="flex_actions", daemon=True)
+    loop._flex_actions_thread = thread  # type: ignore[attr-defined]
+    thread.start()
+    opened = connect(url, **options)
+    try:
+        session = _wait(loop, opened.__aenter__)
+        try:
+            yield SyncSession(session, loop)
+        finally:
+            _wait(loop, lambda: opened.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def _wait(loop: asyncio.AbstractEventLoop, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(begin(), loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def _inside_loop(message: str, hint: str) -> ActionError:
+    return ActionError("inside_event_loop", message, hint=hint)
