@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,9 +39,9 @@ class Download:
                 return None
             return await self._to_path(media, content, Path(to))
         finally:
-            await content.aclose()  # type: ignore[attr-defined]
+            await content.aclose()
 
-    async def _open(self, url: str | None) -> tuple[Media, AsyncIterator[bytes]]:
+    async def _open(self, url: str | None) -> tuple[Media, AsyncGenerator[bytes, None]]:
         if url is None:
             assert self._renew is not None
             try:

@@ -3,7 +3,7 @@
 `flex_actions.testing.check_backend` holds any implementation to what is written here.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -302,7 +302,7 @@ class Backend(Protocol):
     async def signal_typing(self, channel: str, identity: str) -> None:
         """Tell followers that a member types. Raises `unknown_channel`, `not_a_member`, `channel_closed`."""
 
-    def open_media(self, media_sid: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def open_media(self, media_sid: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The content of a posted file, or a range of it. Raises `media_deleted`, `media_corrupt`, while iterating."""
 
     async def temporary_link(
@@ -314,13 +314,13 @@ class Backend(Protocol):
         Raises `media_deleted`, `not_a_member`.
         """
 
-    async def open_link(self, url: str) -> tuple[Media, AsyncIterator[bytes]]:
+    async def open_link(self, url: str) -> tuple[Media, AsyncGenerator[bytes, None]]:
         """What a link leads to.
 
         Raises `link_expired` (now ≥ expiry), `link_invalid`, `media_deleted`, `not_a_member`.
         """
 
-    def events(self, channel: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    def events(self, channel: str, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """What happens in a channel, as it happens, also in other processes; never ends by itself.
 
         `after=None` begins with the oldest event kept, a cursor behind that event. Raises `unknown_channel`,

@@ -4,7 +4,7 @@ import contextlib
 import os
 import unicodedata
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -137,7 +137,7 @@ class Session:
         await self._readable(channel)
         return await self.backend.last_cursor(_of(channel))
 
-    async def follow(self, channel: Channel | str, *, after: str | None = None) -> AsyncIterator[Event]:
+    async def follow(self, channel: Channel | str, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """What happens in a channel, as it happens, also through other processes; ends only with an error or `break`.
 
         Args:
@@ -208,7 +208,7 @@ class Session:
             payload: dict[str, Any] = {"message": source}
             if channel is not None:
                 payload["channelSid"] = _of(channel)
-            link = await self.actions.invoke("DownloadMedia", payload)  # type: ignore[call-overload]
+            link = await self.actions.invoke("DownloadMedia", payload)
             assert isinstance(link, Link)
             return link
 

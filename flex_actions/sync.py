@@ -88,7 +88,7 @@ class SyncSession:
                 except StopAsyncIteration:
                     return
         finally:
-            self._run(feed.aclose())  # type: ignore[attr-defined]
+            self._run(feed.aclose())
 
     def input(self, channel: Channel | str) -> InputView:
         """See `Session.input`."""
