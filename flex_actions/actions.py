@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from . import matching, signals
 from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError
 from .hooks import Hook
-from .invocation import FlexInvocation, Invocation, current, place
+from .invocation import NO_DETAILS, FlexInvocation, Invocation, current, place
 from .logs import logger
 from .readonly import read_only
 from .registry import DEFAULT, Action, Function, Registry
@@ -74,13 +74,17 @@ class Actions(Registry):
             _refuse_key(action, key)
         strict = table.strict
         # A mapping may be changed by its caller meanwhile; an object is compared as it is.
-        given = dict(payload) if payload.__class__ is dict else payload
+        given = dict(payload) if type(payload) is dict else payload
         if action.update is not None:
             payload = self._updated(action, payload)
         invocation = Invocation() if strict else FlexInvocation()
         invocation.id = next(table.numbers)
         invocation.action = name
         invocation.payload = payload
+        invocation.aborted = False
+        invocation.outcome = "running"
+        invocation.hook = invocation.result = None
+        invocation.details = NO_DETAILS
         parent = current.get()
         if parent is not None or key is not None or _deadline is not None:
             place(invocation, parent, key, _deadline)
@@ -91,17 +95,27 @@ class Actions(Registry):
             self._emit("invocationBegin")
         token = current.set(invocation)
         try:
-            if table.observed or _began.receivers:
+            # Looked at once: who begins to observe in the middle sees the next invocation.
+            if observed := table.observed or _began.receivers or _ended.receivers:
                 self._observe_begin(invocation)
             if not strict:
                 result = await self._flex(action, body, invocation, payload)
             else:
-                # The two loops are `_in_turn`, written out: its coroutine would cost as much as a hook.
+                # The two loops are `_in_turn` and `_step`, written out: calling those would cost more than a hook.
                 for hook in action.before:
                     invocation.hook = hook
                     try:
-                        if hook.is_plain_async:
-                            await (hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload))
+                        if hook.is_async:
+                            call = hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload)
+                            if hook.timeout_s is None:
+                                await call
+                            else:
+                                try:
+                                    first = call.send(None)
+                                except StopIteration:
+                                    pass
+                                else:
+                                    await _within(hook.timeout_s, resume(call, first))
                         elif (rest := self._step(hook, invocation, payload)) is not None:
                             await rest
                     except BaseException as error:
@@ -110,7 +124,7 @@ class Actions(Registry):
                         break
                 if action.guard and not invocation.aborted:
                     await self._in_turn(invocation, action.guard, read_only(payload))
-                invocation._open = False
+                invocation.outcome = "closing"
                 invocation.hook = None
                 if invocation.aborted:
                     _raise_aborted(invocation)
@@ -126,8 +140,17 @@ class Actions(Registry):
                 for hook in action.after:
                     invocation.hook = hook
                     try:
-                        if hook.is_plain_async:
-                            await hook.call(payload)
+                        if hook.is_async:
+                            call = hook.call(payload)
+                            if hook.timeout_s is None:
+                                await call
+                            else:
+                                try:
+                                    first = call.send(None)
+                                except StopIteration:
+                                    pass
+                                else:
+                                    await _within(hook.timeout_s, resume(call, first))
                         elif (rest := self._step(hook, invocation, payload)) is not None:
                             await rest
                     except BaseException as error:
@@ -135,20 +158,20 @@ class Actions(Registry):
             invocation.outcome = "ok"
         except Exception as error:
             if not strict:
-                invocation.outcome, invocation.error = "aborted" if invocation.aborted else "failed", error
+                invocation.outcome, invocation.detail().error = "aborted" if invocation.aborted else "failed", error
                 raise
             failure = await self._failed(action, invocation, payload, error)
             if failure is error:
                 raise
             raise failure from error
         except BaseException as error:
-            invocation.outcome, invocation.error = "cancelled", error
+            invocation.outcome, invocation.detail().error = "cancelled", error
             raise
         finally:
             current.reset(token)
             if fresh.pop(invocation, DEFAULT) is DEFAULT:
                 action.forget(invocation)
-            if table.observed or _ended.receivers:
+            if observed:
                 self._observe_end(invocation)
         return result
 
@@ -170,15 +193,15 @@ class Actions(Registry):
 
     async def _failed(self, action: Action, invocation: Invocation, payload: Any, error: Exception) -> ActionError:
         """What the caller gets, after the abort or error listeners have seen it."""
-        invocation._open = False
-        failure = invocation.error = _as_action_error(error, invocation)
+        invocation.outcome = "closing"
+        failure = invocation.detail().error = _as_action_error(error, invocation)
         aborted = isinstance(failure, ActionAborted) and invocation.aborted
         listeners = action.abort if aborted else action.error
         try:
             if listeners:
                 await self._in_turn(invocation, listeners, payload)
         except BaseException as cut:
-            invocation.outcome, invocation.error = "cancelled", cut
+            invocation.outcome, invocation.detail().error = "cancelled", cut
             raise
         invocation.outcome = "aborted" if aborted else "failed"
         return failure
@@ -239,7 +262,7 @@ class Actions(Registry):
             self._report(invocation, hook, failure)
             raise failure from error
         if hook.phase not in _VETO and isinstance(error, Exception):
-            invocation.after_errors = (*invocation.after_errors, error)
+            invocation.detail().after_errors = (*invocation.after_errors, error)
         self._report(invocation, hook, error)
 
     def _report(self, invocation: Invocation, hook: Hook, error: BaseException) -> None:
@@ -257,11 +280,11 @@ class Actions(Registry):
 
         async def judge(payload: Any) -> None:
             if action.guard:
-                invocation._open = True
+                invocation.outcome = "running"
                 try:
                     await self._in_turn(invocation, action.guard, read_only(payload))
                 finally:
-                    invocation._open = False
+                    invocation.outcome = "closing"
                 if invocation.aborted:
                     _raise_aborted(invocation)
             if action.check is not None:
@@ -280,7 +303,7 @@ class Actions(Registry):
                 "action_aborted",
                 f"Action {action.name} cancelled by before event",
                 action=action.name,
-                hook=str(invocation._aborted_by) if invocation._aborted_by else None,
+                hook=str(by) if (by := invocation.details.aborted_by) else None,
             )
 
         async def judge(payload: Any) -> None:
@@ -441,7 +464,7 @@ def _refuse_key(action: Action, key: str) -> None:
 
 
 def _raise_aborted(invocation: Invocation) -> NoReturn:
-    hook, reason = invocation._aborted_by, invocation._reason
+    hook, reason = invocation.details.aborted_by, invocation.details.reason
     why = f": {reason}" if reason is not None else "."
     error = ActionAborted(
         "action_aborted",

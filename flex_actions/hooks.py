@@ -43,7 +43,7 @@ class Hook:
     """
 
     __slots__ = (
-        "action", "arity", "call", "function", "is_async", "is_plain_async", "name", "on_error", "phase", "plugin",
+        "action", "arity", "call", "function", "is_async", "name", "on_error", "phase", "plugin",
         "priority", "run_after", "run_before", "takes_second", "timeout_s",
     )  # fmt: skip
 
@@ -71,7 +71,6 @@ class Hook:
         self.on_error = on_error
         self.timeout_s = timeout_s
         self.is_async = _is_async(function)
-        self.is_plain_async = self.is_async and timeout_s is None
         self.name = function_name(function)
         offered = len(OFFERED[phase])
         self.arity = offered if arity is None else arity

@@ -4,12 +4,34 @@ from collections.abc import Hashable
 from contextvars import ContextVar
 from typing import Any, Final, Literal
 
+import attrs
+
 from .errors import ActionError
 from .hooks import Hook
 
 MAX_DEPTH: Final = 16
 
-Outcome = Literal["running", "ok", "aborted", "failed", "cancelled"]
+Outcome = Literal["running", "closing", "ok", "aborted", "failed", "cancelled"]
+
+
+@attrs.define
+class _Details:
+    """What most invocations never need; made only for those that do."""
+
+    parent: "Invocation | None" = None
+    begun_in: Hook | None = None
+    depth: int = 1
+    key: str | None = None
+    deadline: float | None = None
+    error: BaseException | None = None
+    after_errors: tuple[Exception, ...] = ()
+    aborted_by: Hook | None = None
+    reason: object = None
+    index_key: Hashable = None
+    extras: dict[Any, Any] = attrs.field(factory=dict)
+
+
+NO_DETAILS: Final = _Details()
 
 
 class Invocation:
@@ -19,62 +41,81 @@ class Invocation:
         id: number, unique within its `Actions`.
         action: name of the action.
         payload: the payload that hooks and body share.
-        parent: the invocation inside which this one was begun, or None.
-        depth: 1 for an outermost invocation.
-        key: the caller's idempotency key, or None.
-        deadline: event-loop time at which the caller's `timeout_s` ends, inherited by nested calls, or None.
         hook: the hook that is running, or None.
-        outcome: `running`, then `ok`, `aborted`, `failed` or `cancelled`.
+        outcome: `running` while its before hooks can abort it, `closing` afterwards, then `ok`, `aborted`, `failed`
+            or `cancelled`.
         result: the body's value, once it returned.
-        error: what the call raises, once known.
         aborted: whether a hook has called `abort`.
-        after_errors: what after, abort and error hooks raised; does not fail the call.
     """
 
-    # Class-level defaults and no __init__: a call writes only what differs, which halves the cost of making one.
-    id: int = 0
-    action: str = ""
-    payload: Any = None
-    parent: "Invocation | None" = None
-    depth: int = 1
-    key: str | None = None
-    deadline: float | None = None
-    hook: Hook | None = None
-    outcome: Outcome = "running"
-    result: Any = None
-    error: BaseException | None = None
-    after_errors: tuple[Exception, ...] = ()
-    aborted: bool = False
-    _aborted_by: Hook | None = None
-    _reason: object = None
-    _begun_in: Hook | None = None
-    _open = True
-    _index_key: Hashable = None
-    _extras: dict[Any, Any] | None = None
+    # Slots and no __init__, and few of them: `Actions.invoke` writes them one by one, which halves the cost of a call.
+    __slots__ = ("aborted", "action", "details", "hook", "id", "outcome", "payload", "result")
+    id: int
+    action: str
+    payload: Any
+    hook: Hook | None
+    outcome: Outcome
+    result: Any
+    aborted: bool
+    details: _Details
+
+    def detail(self) -> _Details:
+        """The details, made now if there were none, for writing."""
+        if self.details is NO_DETAILS:
+            self.details = _Details()
+        return self.details
+
+    @property
+    def parent(self) -> "Invocation | None":
+        """The invocation inside which this one was begun, or None."""
+        return self.details.parent
+
+    @property
+    def depth(self) -> int:
+        """1 for an outermost invocation."""
+        return self.details.depth
+
+    @property
+    def key(self) -> str | None:
+        """The caller's idempotency key, or None."""
+        return self.details.key
+
+    @property
+    def deadline(self) -> float | None:
+        """Event-loop time at which the caller's `timeout_s` ends, inherited by nested calls, or None."""
+        return self.details.deadline
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the call raises, once known."""
+        return self.details.error
+
+    @property
+    def after_errors(self) -> tuple[Exception, ...]:
+        """What after, abort and error hooks raised; does not fail the call."""
+        return self.details.after_errors
 
     @property
     def origin(self) -> Literal["call", "hook", "body"]:
         """Who began it: a caller from outside, a hook of another invocation, or another's body."""
-        if self.parent is None:
+        if self.details.parent is None:
             return "call"
-        return "body" if self._begun_in is None else "hook"
+        return "body" if self.details.begun_in is None else "hook"
 
     @property
     def plugin(self) -> str | None:
         """The plugin whose hook began it, or None."""
-        return self._begun_in.plugin if self._begun_in is not None else None
+        return self.details.begun_in.plugin if self.details.begun_in is not None else None
 
     @property
     def extras(self) -> dict[Any, Any]:
         """A dict for passing data between the hooks of this invocation."""
-        if self._extras is None:
-            self._extras = {}
-        return self._extras
+        return self.detail().extras
 
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        return self.outcome == "running"
+        return self.outcome in ("running", "closing")
 
     def abort(self, reason: object = None) -> None:
         """Refuse the action, for a reason; before hooks and guards get this as their second argument.
@@ -82,7 +123,7 @@ class Invocation:
         Raises:
             ActionError: `abort_too_late`, once the before hooks have ended.
         """
-        if not self._open:
+        if self.outcome != "running":
             raise ActionError(
                 "abort_too_late",
                 f"abort() was called after the before hooks of {self.action} had ended.",
@@ -90,7 +131,12 @@ class Invocation:
                 hint="Call it before the hook returns, and await what it waits for.",
             )
         if not self.aborted:
-            self.aborted, self._aborted_by, self._reason = True, self.hook, reason
+            self.note_abort(self.hook, reason)
+
+    def note_abort(self, hook: Hook | None, reason: object) -> None:
+        """Remember who aborted it, and why."""
+        details = self.detail()
+        self.aborted, details.aborted_by, details.reason = True, hook, reason
 
     def __repr__(self) -> str:
         return f"<Invocation {self.id} {self.action} {self.outcome}>"
@@ -99,9 +145,11 @@ class Invocation:
 class FlexInvocation(Invocation):
     """As in Flex: an abort that comes too late does nothing, silently."""
 
+    __slots__ = ()
+
     def abort(self, reason: object = None) -> None:
         """Refuse the action, for a reason, while its before listeners are awaited."""
-        self.aborted, self._aborted_by, self._reason = True, self.hook, reason
+        self.note_abort(self.hook, reason)
 
 
 current: ContextVar[Invocation | None] = ContextVar("flex_actions_invocation", default=None)
@@ -118,17 +166,18 @@ def place(invocation: Invocation, parent: Invocation | None, key: str | None, de
     Raises:
         ActionError: `depth_exceeded`.
     """
-    invocation.key = key
-    invocation.deadline = deadline
+    details = invocation.detail()
+    details.key = key
+    details.deadline = deadline
     if parent is None:
         return
-    invocation.parent = parent
-    invocation._begun_in = parent.hook
+    details.parent = parent
+    details.begun_in = parent.hook
     if not parent.running:
         return  # begun by a task that outlived its invocation: a new beginning, as far as depth goes
-    invocation.depth = parent.depth + 1
+    details.depth = parent.depth + 1
     if deadline is None or (parent.deadline is not None and parent.deadline < deadline):
-        invocation.deadline = parent.deadline
+        details.deadline = parent.deadline
     if invocation.depth > MAX_DEPTH:
         raise ActionError(
             "depth_exceeded",

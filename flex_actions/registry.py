@@ -103,7 +103,7 @@ class Action:
     def is_pending(self, payload: Any) -> bool:
         """Whether an equal payload runs."""
         for invocation, given in self.fresh.items():
-            invocation._index_key = key = matching.payload_key(given)
+            invocation.detail().index_key = key = matching.payload_key(given)
             self.index[key] = self.index.get(key, 0) + 1
             self.indexed[invocation] = given
         self.fresh.clear()
@@ -113,7 +113,7 @@ class Action:
         """Take an indexed invocation off."""
         if self.indexed.pop(invocation, DEFAULT) is DEFAULT:
             return
-        key = invocation._index_key
+        key = invocation.details.index_key
         count = self.index.get(key, 0) - 1
         if count > 0:
             self.index[key] = count
@@ -278,7 +278,7 @@ class Registry:
         """Listen to `before<Action>`, `after<Action>`, in `strict` also `abort<Action>` and `error<Action>`.
 
         `invocationBegin`, `invocationEnd` and `actionBlockedChanged` are Flex's plain events. Order and guards exist
-        in `strict` only.
+        in `strict` only; elsewhere a guard is an ordinary before hook.
 
         Args:
             event: the event's name.
@@ -296,7 +296,8 @@ class Registry:
         """
         profile = self._table.profile
         parsed = self._event(event) if profile.strict else (parse_event(event) or Event("event", event))
-        phase: Phase = "guard" if guard and parsed.phase == "before" else parsed.phase
+        # The flex profiles know no guards; one that never ran would be worse than one that runs in line.
+        phase: Phase = "guard" if guard and profile.strict and parsed.phase == "before" else parsed.phase
         if profile.strict:
             arity = arity_of(function, phase, event=event)
             self._refuse_wrong_options(event, phase, function, guard=guard, on_error=on_error)
