@@ -86,8 +86,8 @@ class Actions(Registry):
         invocation.hook = invocation.result = None
         invocation.details = NO_DETAILS
         parent = current.get()
-        if parent is not None or key is not None or _deadline is not None:
-            place(invocation, parent, key, _deadline)
+        if parent is not None or key is not None or _deadline is not None or self._owner is not None:
+            place(invocation, parent, key, _deadline, self._owner)
         fresh = action.fresh
         fresh[invocation] = given
         if not strict:
@@ -187,7 +187,8 @@ class Actions(Registry):
                 "action_timeout",
                 f"{name} took longer than {timeout_s:g} s.",
                 action=name,
-                retryable=True,
+                hint="It may have happened; a repeat under an idempotency key never happens twice.",
+                retryable=key is not None,
                 details={"timeout_s": timeout_s},
             ) from error
 

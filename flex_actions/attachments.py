@@ -171,9 +171,9 @@ class Chat:
         if self.closed:
             raise ActionError("session_closed", "This session is closed.")
 
-    def visible(self, message: Message) -> Message:
+    def visible(self, message: Message, channel: Channel) -> Message:
         """A message as this side may see it: a file is a placeholder where attachments are disabled."""
-        if message.media is None or self.policy.enabled:
+        if message.media is None or self.policy.for_channel(channel.channel_type).judge_reading().accepted:
             return message
         return attrs.evolve(message, media=None, media_hidden=True)
 

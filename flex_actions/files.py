@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterator
 from typing import BinaryIO, Final
 
 import attrs
@@ -176,7 +176,7 @@ class File:
             return None
         return self._counted(self._source.chunks(size))
 
-    async def chunks(self, size: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
+    async def chunks(self, size: int = CHUNK_BYTES) -> AsyncGenerator[bytes, None]:
         """The content, opened anew, in chunks of at most `size` bytes; reading a disk never blocks the loop.
 
         Raises (while iterating):

@@ -21,6 +21,7 @@ class _Details:
     parent: "Invocation | None" = None
     begun_in: Hook | None = None
     depth: int = 1
+    plugin: str | None = None
     key: str | None = None
     deadline: float | None = None
     error: BaseException | None = None
@@ -104,8 +105,8 @@ class Invocation:
 
     @property
     def plugin(self) -> str | None:
-        """The plugin whose hook began it, or None."""
-        return self.details.begun_in.plugin if self.details.begun_in is not None else None
+        """The plugin that began it, through its own `actions` or in one of its hooks, or None."""
+        return self.details.plugin
 
     @property
     def extras(self) -> dict[Any, Any]:
@@ -160,7 +161,9 @@ def current_invocation() -> Invocation | None:
     return current.get()
 
 
-def place(invocation: Invocation, parent: Invocation | None, key: str | None, deadline: float | None) -> None:
+def place(
+    invocation: Invocation, parent: Invocation | None, key: str | None, deadline: float | None, plugin: str | None
+) -> None:
     """Set what a plain outermost call does not have.
 
     Raises:
@@ -169,10 +172,13 @@ def place(invocation: Invocation, parent: Invocation | None, key: str | None, de
     details = invocation.detail()
     details.key = key
     details.deadline = deadline
+    details.plugin = plugin
     if parent is None:
         return
     details.parent = parent
     details.begun_in = parent.hook
+    if plugin is None and parent.hook is not None:
+        details.plugin = parent.hook.plugin
     if not parent.running:
         return  # begun by a task that outlived its invocation: a new beginning, as far as depth goes
     details.depth = parent.depth + 1

@@ -128,9 +128,9 @@ class Session:
         self, channel: Channel | str, *, after_index: int = -1, limit: int | None = None
     ) -> list[Message]:
         """Messages behind `after_index`, oldest first. Raises `not_a_member`; a supervisor may read without joining."""
-        await self._readable(channel)
-        found = await self.backend.list_messages(_of(channel), after_index=after_index, limit=limit)
-        return [self._chat.visible(m) for m in found]
+        where = await self._readable(channel)
+        found = await self.backend.list_messages(where.sid, after_index=after_index, limit=limit)
+        return [self._chat.visible(m, where) for m in found]
 
     async def cursor(self, channel: Channel | str) -> str:
         """Where the feed stands now: `follow(channel, after=cursor)` begins with what comes next."""
@@ -148,17 +148,17 @@ class Session:
             ActionError: `not_a_member`, also once this identity leaves; `backend_unavailable` after ten attempts to
                 reconnect; `session_closed`.
         """
-        sid = (await self._readable(channel)).sid
+        where = await self._readable(channel)
         failures = 0
         while True:
-            feed = self.backend.events(sid, after=after)
+            feed = self.backend.events(where.sid, after=after)
             try:
                 async for event in feed:
                     failures, after = 0, event.cursor
                     self._chat.must_be_open()
-                    yield self._visible(event)
+                    yield self._visible(event, where)
                     if event.type == "member_removed" and event.identity == self.identity:
-                        await self._readable(sid)
+                        await self._readable(where.sid)
             except ActionError as error:
                 failures += 1
                 if not error.retryable or failures > _RECONNECTS:
@@ -167,10 +167,10 @@ class Session:
             finally:
                 await feed.aclose()
 
-    def _visible(self, event: Event) -> Event:
+    def _visible(self, event: Event, channel: Channel) -> Event:
         if event.message is None:
             return event
-        return attrs.evolve(event, message=self._chat.visible(event.message))
+        return attrs.evolve(event, message=self._chat.visible(event.message, channel))
 
     def input(self, channel: Channel | str) -> InputView:
         """The message input of a channel (the object or its sid)."""

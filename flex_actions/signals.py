@@ -6,6 +6,7 @@ disconnected. One that raises is logged and the others still run.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -19,8 +20,10 @@ T = TypeVar("T")
 class _Ordered(set[T]):
     """A set that iterates in the order of insertion; blinker promises no order by itself."""
 
+    _serial = itertools.count()
+
     def __init__(self, items: Iterable[T] = ()) -> None:
-        self._items: dict[T, None] = dict.fromkeys(items)
+        self._items: dict[T, int] = {item: next(self._serial) for item in items}
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -34,8 +37,13 @@ class _Ordered(set[T]):
     def __bool__(self) -> bool:
         return bool(self._items)
 
+    def __or__(self, other: Any) -> "_Ordered[Any]":
+        # blinker joins the receivers of any sender with those of one; set's own union knows nothing of `_items`.
+        joined = {**other._items, **self._items}
+        return _Ordered(sorted(joined, key=joined.__getitem__))
+
     def add(self, item: T) -> None:
-        self._items[item] = None
+        self._items.setdefault(item, next(self._serial))
 
     def discard(self, item: object) -> None:
         self._items.pop(item, None)  # type: ignore[arg-type]

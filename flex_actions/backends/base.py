@@ -6,7 +6,7 @@ A subclass says how to read (`_look`), how to write (`_write`) and how files are
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from ..clock import Clock, Ids, RandomIds
@@ -30,7 +30,8 @@ from ..ports import (
     Settled,
 )
 from . import links, texts
-from .store import PURGE_ROWS, Store, Upload
+from .event_log import PURGE_ROWS
+from .store import Store, Upload
 from .waiting import Feed, Follower, closed
 
 PAGE_ROWS = 256
@@ -77,6 +78,7 @@ class StoreBackend(ABC):
         author: str,
         sid: str,
         file: File,
+        *,
         max_bytes: int | None,
         progress: Progress | None,
     ) -> tuple[int, int, str]:
@@ -129,8 +131,7 @@ class StoreBackend(ABC):
         self._feed.close()
         if self._hourly is not None:
             self._hourly.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._hourly
+            await asyncio.gather(self._hourly, return_exceptions=True)
         await self._close()
 
     def _opened(self) -> Feed:
@@ -225,7 +226,9 @@ class StoreBackend(ABC):
     ) -> Media:
         """Store a file's content; it stays invisible until this backend posts it."""
         sid = self._new_media_sid()
-        number, size_bytes, sha256 = await self._keep(channel, author, sid, file, max_bytes, progress)
+        number, size_bytes, sha256 = await self._keep(
+            channel, author, sid, file, max_bytes=max_bytes, progress=progress
+        )
         media = Media(sid, file.name, file.content_type, size_bytes, sha256)
         self._uploads[sid] = Upload(media, number)
         return media
@@ -242,7 +245,7 @@ class StoreBackend(ABC):
         """Forget an upload that was not posted."""
         self._opened()
         upload = self._uploads.get(media_sid)
-        if upload is not None and upload.posted_by is None:
+        if upload is not None and upload.take(self):
             del self._uploads[media_sid]
             await self._drop(media_sid)
 
@@ -254,12 +257,14 @@ class StoreBackend(ABC):
         sid, now, caller = self.ids.sid("IM"), self.clock.now(), object()
         try:
             return await self._write(
-                lambda store: store.post(channel, draft, key, upload, attributes, sid, now, caller),
+                lambda store: store.post(
+                    channel, draft, key, upload, attributes=attributes, sid=sid, now=now, caller=caller
+                ),
                 after=lambda posted: None if posted.repeated else self._uploads.pop(media_sid, None),
             )
         finally:
-            if upload is not None and upload.posted_by is caller:
-                upload.posted_by = None if media_sid in self._uploads else caller
+            if upload is not None and media_sid in self._uploads:
+                upload.give_back(caller)
 
     async def settle(self, key: str) -> KeyRecord | Settled:
         """What a key led to, posts that are under way included."""
@@ -298,7 +303,9 @@ class StoreBackend(ABC):
 
     # Media and links
 
-    async def open_media(self, media_sid: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def open_media(
+        self, media_sid: str, *, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The content of a posted file, or a range of it."""
         texts.checked_range(offset, length)
         media, _, _ = self._look(lambda store: store.media(media_sid))
@@ -320,7 +327,7 @@ class StoreBackend(ABC):
         url = links.make_url(claims, key_id=key_id, secret=keys[key_id])
         return Link(url, claims.expires_at, media.name, media.content_type, media.size_bytes, media.sha256)
 
-    async def open_link(self, url: str) -> tuple[Media, AsyncIterator[bytes]]:
+    async def open_link(self, url: str) -> tuple[Media, AsyncGenerator[bytes, None]]:
         """What a link leads to."""
         keys = self._look(lambda store: store.link_keys)
         claims = links.read_url(url, keys=keys, now=self.clock.now())
@@ -329,7 +336,7 @@ class StoreBackend(ABC):
 
     # Events
 
-    def events(self, channel: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    def events(self, channel: str, *, after: str | None = None) -> AsyncGenerator[Event, None]:
         """What happens in a channel, as it happens."""
         return Follower(
             self._opened,

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Final, TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from ..errors import ActionError
@@ -16,9 +16,10 @@ from ..files import CHUNK_BYTES, File
 from ..ports import Capabilities, Media, Progress
 from . import sql
 from .base import StoreBackend
-from .media_folder import MediaFolder, Part, copy, make_folder, too_large
+from .media_folder import MediaFolder, Part, copy, make_folder
 from .presence import Presence
-from .store import Store, media_deleted
+from .store import Store
+from .transfers import Ticker, gathered_chunks, media_corrupt, open_at
 from .waiting import Feed, closed
 from .workers import Mailbox, Workers
 from .writer import Writer
@@ -29,6 +30,7 @@ POLL_S: Final = 0.03
 _WORKERS: Final = 8
 # Up to so many files, looking through all of them costs less than wondering.
 _SMALL: Final = 10_000
+_MANY: Final = 1000
 
 
 class LocalBackend(StoreBackend):
@@ -54,8 +56,9 @@ class LocalBackend(StoreBackend):
         self._presence = Presence(self.path)
         self._stops: set[threading.Event] = set()
         self._poller: asyncio.Task[None] | None = None
-        self._seen = (-1, 0)
+        self._seen = 0, 0
         self._spare: list[Store] = []
+        self._parts: set[Part] = set()
 
     # Opening and closing
 
@@ -65,7 +68,7 @@ class LocalBackend(StoreBackend):
         self._workers = Workers(loop, mailbox, _WORKERS)
         feed = Feed(loop, self._poll_soon)
         try:
-            await self._hop(self._make_ready)
+            await self._hop(self._make_ready, undo=lambda _: self._undo.close())
         except BaseException:
             self._workers.end()
             raise
@@ -74,7 +77,7 @@ class LocalBackend(StoreBackend):
         return feed
 
     def _make_ready(self) -> None:
-        with contextlib.ExitStack() as undo, _explained():
+        with contextlib.ExitStack() as undo:
             make_folder(self.path)
             undo.callback(self._presence.leave)
             self._presence.enter()
@@ -85,6 +88,7 @@ class LocalBackend(StoreBackend):
             if self._presence.alone:
                 self._tidy()
             self._presence.settle()
+            self._seen = self._reading.version(), self._reading.newest()
             self._undo = undo.pop_all()
 
     def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
@@ -109,13 +113,16 @@ class LocalBackend(StoreBackend):
             stop.set()
         if self._poller is not None:
             self._poller.cancel()
-            await asyncio.wait([self._poller])
+            await asyncio.gather(self._poller, return_exceptions=True)
         self._writer.refuse_more()
-        await self._hop(self._let_go)
         self._workers.end()
+        await asyncio.to_thread(self._let_go)
 
     def _let_go(self) -> None:
+        self._workers.join()
         self._writer.close()
+        for part in list(self._parts):
+            part.abandon()
         for sid in list(self._uploads):
             self._erase(sid)
         self._uploads.clear()
@@ -134,8 +141,9 @@ class LocalBackend(StoreBackend):
         self._opened()
         return await self._writer.submit(write, after).ended()
 
-    async def _hop(self, call: Callable[..., T], *args: Any) -> T:
-        return await self._workers.submit(functools.partial(call, *args)).ended()
+    async def _hop(self, call: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
+        with sql.explained():
+            return await self._workers.submit(call).ended(undo=undo)
 
     def _writable(self, channel: str, author: str) -> int:
         # In a worker: each has a connection of its own while it looks.
@@ -156,6 +164,7 @@ class LocalBackend(StoreBackend):
         author: str,
         sid: str,
         file: File,
+        *,
         max_bytes: int | None,
         progress: Progress | None,
     ) -> tuple[int, int, str]:
@@ -169,62 +178,60 @@ class LocalBackend(StoreBackend):
 
         stop = threading.Event()
         self._stops.add(stop)
-        tell = Ticker(asyncio.get_running_loop(), progress)
+        ticker = Ticker(asyncio.get_running_loop(), progress)
         chunks = file.blocking_chunks()
         try:
             if chunks is None:
-                size_bytes, sha256 = await self._keep_stream(begin, file, max_bytes, tell, stop)
+                size_bytes, sha256 = await self._keep_stream(begin, gathered_chunks(file, max_bytes), ticker)
             else:
-                size_bytes, sha256 = await self._copy(begin, chunks, tell, stop)
+                size_bytes, sha256 = await self._copy(begin, chunks, ticker, stop)
         except asyncio.CancelledError:
             await self._drop(sid)
             raise
         finally:
             self._stops.discard(stop)
         if stop.is_set():
-            await self._drop(sid)
+            self._erase(sid)
             raise closed()
         return number, size_bytes, sha256
 
     async def _copy(
-        self, begin: Callable[[], Part], chunks: Iterator[bytes], tell: "Ticker", stop: threading.Event
+        self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: threading.Event
     ) -> tuple[int, str]:
         def going(count: int) -> bool:
-            tell(count)
+            ticker.tell(count)
             return not stop.is_set()
 
-        return await self._workers.submit(functools.partial(copy, begin, chunks, going)).ended(stop.set)
+        job = self._workers.submit(functools.partial(copy, begin, chunks, going))
+        return await job.ended(on_cancel=stop.set)
 
     async def _keep_stream(
-        self,
-        begin: Callable[[], Part],
-        file: File,
-        max_bytes: int | None,
-        tell: "Ticker",
-        stop: threading.Event,
+        self, begin: Callable[[], Part], chunks: AsyncGenerator[bytes, None], ticker: Ticker
     ) -> tuple[int, str]:
-        opened: Part | None = None
+        part = await self._hop(begin, undo=Part.abandon)
+        self._parts.add(part)
         try:
-            opened = await self._hop(begin)
-            async with contextlib.aclosing(_gathered(file, max_bytes)) as pieces:
-                async for piece in pieces:
-                    await self._hop(opened.write, piece)
-                    tell(opened.count)
-                    if stop.is_set():
-                        raise closed()
-            return await self._hop(opened.finish)
-        except BaseException as error:
-            if opened is not None:
-                await self._hop(opened.abandon)
-            if isinstance(error, OSError):
-                raise sql.store_error(error) from error
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    await self._hop(functools.partial(part.write, chunk))
+                    ticker.tell(part.count)
+            return await self._hop(part.finish)
+        except BaseException:
+            # Once the backend has closed, it has seen to that itself.
+            with contextlib.suppress(ActionError):
+                await self._hop(part.abandon)
             raise
+        finally:
+            self._parts.discard(part)
 
     def _kept(self, sid: str) -> bool:
         return self._folder.holds(sid)
 
     async def _drop(self, sid: str) -> None:
-        await self._hop(self._erase, sid)
+        try:
+            await self._hop(functools.partial(self._erase, sid))
+        except ActionError:  # the backend has closed meanwhile, and its workers with it
+            self._erase(sid)
 
     def _erase(self, sid: str) -> None:
         try:
@@ -234,25 +241,22 @@ class LocalBackend(StoreBackend):
             self._presence.clean = False
 
     async def _content(self, media: Media, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
-        whole = offset == 0 and (length is None or length >= media.size_bytes)
-        left = max(0, media.size_bytes - offset) if length is None else min(length, max(0, media.size_bytes - offset))
-        digest = hashlib.sha256()
-        opened, chunk = await self._hop(_open_at, self._folder.path(media.sid), media, offset, left)
-        try:
+        there = max(0, media.size_bytes - offset)
+        left = there if length is None else min(length, there)
+        digest = hashlib.sha256() if left == media.size_bytes else None
+        opening = functools.partial(open_at, self._folder.path(media.sid), media, offset, left)
+        opened, chunk = await self._hop(opening, undo=lambda result: result[0].close())
+        with contextlib.closing(opened):
             while left:
-                if not chunk:
-                    raise _corrupt(media)
                 left -= len(chunk)
-                if whole:
+                if digest is not None:
                     digest.update(chunk)
-                    if not left and digest.hexdigest() != media.sha256:
-                        raise _corrupt(media)
+                if not chunk or (digest is not None and not left and digest.hexdigest() != media.sha256):
+                    raise media_corrupt(media)
                 yield chunk
                 self._opened()
                 if left:
-                    chunk = await self._hop(opened.read, min(left, CHUNK_BYTES))
-        finally:
-            opened.close()
+                    chunk = await self._hop(functools.partial(opened.read, min(left, CHUNK_BYTES)))
 
     # Other processes
 
@@ -262,94 +266,23 @@ class LocalBackend(StoreBackend):
 
     async def _poll(self) -> None:
         # The time of the machine, not of the clock: a clock that stands still must not make others invisible.
-        feed = self._opened()
-        while not feed.idle:
+        feed = self._feed
+        while feed is not None and not feed.idle and not feed.closed:
             try:
-                feed.wake(self._look(self._changed))
+                changed = self._look(self._changed)
             except ActionError:
-                feed.wake_all()  # the followers find out themselves
+                changed = None  # the followers find out themselves
+            if changed is None:
+                feed.wake_all()
+            else:
+                feed.wake(changed)
             await asyncio.sleep(POLL_S)
 
-    def _changed(self, store: Store) -> set[int]:
+    def _changed(self, store: Store) -> set[int] | None:
         version, seq = self._seen
-        ((found,),) = store.db.execute("PRAGMA data_version").fetchall()
+        found = store.version()
         if found == version:
             return set()
-        newest = store.newest()
-        self._seen = (found, newest)
-        return store.channels_since(seq)
-
-
-class Ticker:
-    """Carries the progress of a worker to the event loop: the newest count, not each."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, progress: Progress | None) -> None:
-        self._loop = loop
-        self._progress = progress
-        self._count = 0
-        self._under_way = False
-
-    def __call__(self, count: int) -> None:
-        if self._progress is None:
-            return
-        self._count = count
-        if not self._under_way:
-            self._under_way = True
-            # The loop may have ended meanwhile; then nobody wants to know.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._tell, self._progress)
-
-    def _tell(self, progress: Progress) -> None:
-        self._under_way = False
-        progress(self._count)
-
-
-async def _gathered(file: File, max_bytes: int | None) -> AsyncGenerator[bytes, None]:
-    # Small pieces together, so that each hop to a worker is worth it.
-    gathered = bytearray()
-    count = 0
-    async with contextlib.aclosing(file.chunks()) as pieces:  # type: ignore[type-var]
-        async for piece in pieces:
-            count += len(piece)
-            if max_bytes is not None and count > max_bytes:
-                raise too_large(max_bytes)
-            gathered += piece
-            if len(gathered) >= CHUNK_BYTES:
-                yield bytes(gathered)
-                gathered.clear()
-    if gathered:
-        yield bytes(gathered)
-
-
-def _open_at(path: str, media: Media, offset: int, left: int) -> tuple[BinaryIO, bytes]:
-    try:
-        opened = open(path, "rb", buffering=0)
-    except FileNotFoundError as error:
-        raise media_deleted(media.sid) from error
-    except OSError as error:
-        raise sql.store_error(error) from error
-    try:
-        if os.fstat(opened.fileno()).st_size != media.size_bytes:
-            raise _corrupt(media)
-        opened.seek(min(offset, media.size_bytes))
-        return opened, opened.read(min(left, CHUNK_BYTES))
-    except BaseException:
-        opened.close()
-        raise
-
-
-def _corrupt(media: Media) -> ActionError:
-    return ActionError(
-        "media_corrupt",
-        "The stored file does not match its size or hash.",
-        hint="Ask the sender to send it again.",
-        details={"media_sid": media.sid},
-    )
-
-
-@contextlib.contextmanager
-def _explained() -> Any:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise sql.store_error(error) from error
+        self._seen = found, store.newest()
+        # After a long pause, looking through all that happened costs more than letting everybody look.
+        return store.channels_since(seq) if self._seen[1] - seq <= _MANY else None

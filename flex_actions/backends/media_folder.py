@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..errors import ActionError
-from .sql import store_error
+from .sql import explained
 
 _SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
@@ -138,21 +138,18 @@ def copy(part: Callable[[], Part], chunks: Iterator[bytes], going: Callable[[int
 
     Returns size and sha256; if it was told to stop, what it returns means nothing, and nothing is left.
     """
-    opened: Part | None = None
-    try:
+    with explained():
         opened = part()
-        for chunk in chunks:
-            opened.write(chunk)
-            if not going(opened.count):
-                opened.abandon()
-                return 0, ""
-        return opened.finish()
-    except BaseException as error:
-        if opened is not None:
+        try:
+            for chunk in chunks:
+                opened.write(chunk)
+                if not going(opened.count):
+                    opened.abandon()
+                    return 0, ""
+            return opened.finish()
+        except BaseException:
             opened.abandon()
-        if isinstance(error, OSError):
-            raise store_error(error) from error
-        raise
+            raise
 
 
 def too_large(max_bytes: int) -> ActionError:

@@ -5,11 +5,11 @@ import contextlib
 import hashlib
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
-from ..files import CHUNK_BYTES, File
+from ..files import CHUNK_BYTES, File, _BytesSource
 from ..ports import Capabilities, Media, Progress
 from . import sql
 from .base import StoreBackend
@@ -30,7 +30,7 @@ class _Shared:
         self.store.load_secrets()
         self.lock = threading.RLock()
         self.content: dict[str, bytes] = {}
-        self.feeds: set[Feed] = set()
+        self.feeds: frozenset[Feed] = frozenset()
 
 
 _named: dict[str, _Shared] = {}
@@ -60,7 +60,8 @@ class MemoryBackend(StoreBackend):
                 shared = _Shared(self.ids)
                 if self.name:
                     _named[self.name] = shared
-            shared.feeds.add(feed)
+            # Never changed in place: another thread may be going through it.
+            shared.feeds = shared.feeds | {feed}
         self._shared = shared
         return feed
 
@@ -70,7 +71,7 @@ class MemoryBackend(StoreBackend):
             shared.content.pop(sid, None)
         self._uploads.clear()
         with _naming:
-            shared.feeds = {feed for feed in shared.feeds if feed is not self._feed}
+            shared.feeds = frozenset(feed for feed in shared.feeds if feed is not self._feed)
             last = not shared.feeds
             if last and self.name:
                 del _named[self.name]
@@ -121,23 +122,26 @@ class MemoryBackend(StoreBackend):
         author: str,
         sid: str,
         file: File,
+        *,
         max_bytes: int | None,
         progress: Progress | None,
     ) -> tuple[int, int, str]:
         number, _, _ = self._look(lambda store: store.writable(channel, author))
         loop = asyncio.get_running_loop()
-        gathered = bytearray()
+        gathered, digest = bytearray(), hashlib.sha256()
         async with contextlib.aclosing(_pieces(file)) as pieces:
             async for piece in pieces:
                 gathered += piece
+                digest.update(piece)
                 if max_bytes is not None and len(gathered) > max_bytes:
                     raise too_large(max_bytes)
                 if progress is not None:
                     loop.call_soon(progress, len(gathered))
-        await asyncio.sleep(0)  # the last count is told before the end
+        if progress is not None:
+            await asyncio.sleep(0)  # the last count is told before the end
         self._opened()
         self._shared.content[sid] = bytes(gathered)
-        return number, len(gathered), hashlib.sha256(gathered).hexdigest()
+        return number, len(gathered), digest.hexdigest()
 
     def _kept(self, sid: str) -> bool:
         return sid in self._shared.content
@@ -159,7 +163,12 @@ class MemoryBackend(StoreBackend):
 
 
 async def _pieces(file: File) -> AsyncGenerator[bytes, None]:
-    chunks: AsyncIterator[bytes] = file.chunks()
-    async with contextlib.aclosing(chunks):  # type: ignore[type-var]
-        async for chunk in chunks:
+    chunks = file.blocking_chunks() if isinstance(file._source, _BytesSource) else None
+    if chunks is not None:
+        # What is in memory already needs no thread.
+        for chunk in chunks:
+            yield chunk
+        return
+    async with contextlib.aclosing(file.chunks()) as read:
+        async for chunk in read:
             yield chunk

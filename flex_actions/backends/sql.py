@@ -1,8 +1,10 @@
 """The SQLite side of a store: its tables, how a connection is made, what its errors mean."""
 
+import contextlib
 import errno
 import secrets
 import sqlite3
+from collections.abc import Iterator
 from typing import Final
 
 from ..errors import ActionError
@@ -176,6 +178,15 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 def _tables(db: sqlite3.Connection) -> frozenset[str]:
     rows = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     return frozenset(str(name) for (name,) in rows)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Whatever SQLite or the operating system raises inside comes out as an `ActionError`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise store_error(error) from error
 
 
 def store_error(error: Exception) -> ActionError:

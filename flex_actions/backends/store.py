@@ -6,174 +6,45 @@ begins and commits the transactions. Errors of SQLite itself pass through; `sql.
 
 import hashlib
 import hmac
-import sqlite3
-from collections.abc import Sequence
-from typing import Any, Final
+import threading
+from typing import Final
 
 import attrs
 
-from ..clock import Ids
 from ..errors import ActionError
-from ..ports import (
-    PURGE_AFTER_S,
-    Channel,
-    Draft,
-    Event,
-    EventType,
-    Key,
-    KeyRecord,
-    Media,
-    Member,
-    Message,
-    Posted,
-    Settled,
-)
-from .rows import CHANNEL, MESSAGE, to_channel, to_event, to_message
-from .texts import is_channel_sid, parse_cursor
+from ..ports import Draft, Key, KeyRecord, Media, Message, Posted, Settled
+from .channels import not_a_member
+from .event_log import EventLog
+from .rows import MESSAGE, to_message
 
-PURGE_ROWS: Final = 5000
+_NO_MEDIA: Final = (None, None, None, None, None)
 
 
 @attrs.define(eq=False)
 class Upload:
-    """A stored file that no message carries yet; `posted_by` is the call that is posting it."""
+    """A stored file that no message carries yet. Whoever posts or discards it takes it first; only one can."""
 
     media: Media
     channel: int
-    posted_by: object | None = None
+    _taken_by: object | None = attrs.field(default=None, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def take(self, caller: object) -> bool:
+        """Whether it is the caller's now; from any thread, and again by the same caller."""
+        with self._lock:
+            if self._taken_by is None:
+                self._taken_by = caller
+            return self._taken_by is caller
+
+    def give_back(self, caller: object) -> None:
+        """Leave it to others, if it is the caller's."""
+        with self._lock:
+            if self._taken_by is caller:
+                self._taken_by = None
 
 
-class Store:
-    """The operations on one connection.
-
-    Attributes:
-        touched: channels in which something happened since it was last emptied, by row number.
-        erased: something was deleted whose old bytes must go too; whoever has seen to that sets it back.
-        link_keys: secrets for links, by key id; the last one signs.
-    """
-
-    def __init__(self, db: sqlite3.Connection, ids: Ids) -> None:
-        self.db = db
-        self.ids = ids
-        self.touched: set[int] = set()
-        self.erased = False
-        self._key_secret = b""
-        self.link_keys: dict[str, bytes] = {}
-
-    def load_secrets(self) -> None:
-        """Make links and idempotency keys usable. Raises `store_corrupt`."""
-        rows = self._all("SELECT id, purpose, value FROM secret ORDER BY id")
-        self.link_keys = {str(number): value for number, purpose, value in rows if purpose == "link"}
-        own = [value for _, purpose, value in rows if purpose == "idempotency"]
-        if not own or not self.link_keys:
-            raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.")
-        self._key_secret = own[0]
-
-    # Channels and members
-
-    def create_channel(self, draft: Channel) -> Channel:
-        """Add a channel, its creator and their events. Raises `channel_exists`."""
-        name = draft.unique_name
-        if name is not None and self._one("SELECT 1 FROM channel WHERE unique_name = ?", name):
-            raise ActionError("channel_exists", f"A channel named {name!r} exists.", details={"name": name})
-        sid, number = self._insert(
-            "INSERT INTO channel (sid, unique_name, channel_type, state, created_by, created_at, next_index)"
-            " VALUES (?, ?, ?, 'active', ?, ?, 0)",
-            draft.sid,
-            (name, draft.channel_type, draft.created_by, draft.created_at),
-        )
-        self._event(number, "channel_created", draft.created_at)
-        self._join(number, draft.created_by, draft.created_at)
-        return attrs.evolve(draft, sid=sid)
-
-    def find_channel(self, channel: str) -> tuple[int, Channel]:
-        """A channel and its row number. Raises `unknown_channel`."""
-        row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{_named_by(channel)} = ?", channel)
-        if row is None:
-            raise ActionError("unknown_channel", f"There is no channel {channel!r}.", details={"channel": channel})
-        return row[0], to_channel(row[1:])
-
-    def get_channel(self, channel: str, member: str | None) -> Channel:
-        """A channel. Raises `unknown_channel`, `not_a_member`."""
-        number, found = self.find_channel(channel)
-        if member is not None:
-            self._membership(number, member)
-        return found
-
-    def writable(self, channel: str, author: str) -> tuple[int, str, int]:
-        """A channel in which an author may write: its row number, sid and next index.
-
-        Raises `unknown_channel`, `channel_closed`, `not_a_member`.
-        """
-        row = self._one(
-            "SELECT c.id, c.sid, c.next_index, c.state, (SELECT m.id FROM member m WHERE m.channel = c.id AND"
-            f" m.identity = ?) FROM channel c WHERE c.{_named_by(channel)} = ?",
-            author,
-            channel,
-        )
-        if row is None:
-            self.find_channel(channel)
-            raise _not_a_member(author)  # an identity that cannot be stored
-        if row[3] == "closed":
-            raise _closed(row[1])
-        if row[4] is None:
-            raise _not_a_member(author)
-        return row[:3]
-
-    def list_channels(self, member: str | None, after: int, limit: int) -> list[tuple[int, Channel]]:
-        """Channels with their row numbers, in order, behind a row number."""
-        if member is None:
-            rows = self._all(
-                f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.id > ? ORDER BY c.id LIMIT ?", after, limit
-            )
-        else:
-            rows = self._all(
-                f"SELECT c.id, {CHANNEL} FROM member m CROSS JOIN channel c ON c.id = m.channel"
-                " WHERE m.identity = ? AND m.channel > ? ORDER BY m.channel LIMIT ?",
-                member,
-                after,
-                limit,
-            )
-        return [(row[0], to_channel(row[1:])) for row in rows]
-
-    def close_channel(self, channel: str, now: float) -> Channel:
-        """Make a channel read-only. Raises `unknown_channel`."""
-        number, found = self.find_channel(channel)
-        if found.state == "closed":
-            return found
-        self.db.execute("UPDATE channel SET state = 'closed' WHERE id = ?", (number,))
-        self._event(number, "channel_closed", now)
-        return attrs.evolve(found, state="closed")
-
-    def add_member(self, channel: str, identity: str, now: float) -> Member:
-        """Add a member unless there. Raises `unknown_channel`, `channel_closed`."""
-        number, found = self.find_channel(channel)
-        row = self._one("SELECT joined_at FROM member WHERE channel = ? AND identity = ?", number, identity)
-        if row is not None:
-            return Member(found.sid, identity, row[0])
-        if found.state == "closed":
-            raise _closed(found.sid)
-        self._join(number, identity, now)
-        return Member(found.sid, identity, now)
-
-    def remove_member(self, channel: str, identity: str, now: float) -> None:
-        """Remove a member. Raises `unknown_channel`, `not_a_member`."""
-        number, _ = self.find_channel(channel)
-        self.db.execute("DELETE FROM member WHERE id = ?", (self._membership(number, identity),))
-        self._event(number, "member_removed", now, identity=identity)
-
-    def list_members(self, channel: str) -> list[Member]:
-        """Members in the order they joined. Raises `unknown_channel`."""
-        number, found = self.find_channel(channel)
-        rows = self._all("SELECT identity, joined_at FROM member WHERE channel = ? ORDER BY id", number)
-        return [Member(found.sid, identity, joined_at) for identity, joined_at in rows]
-
-    def signal_typing(self, channel: str, identity: str, now: float) -> None:
-        """Note that a member types. Raises as `writable`."""
-        number, _, _ = self.writable(channel, identity)
-        self._event(number, "typing", now, identity=identity)
-
-    # Messages
+class Store(EventLog):
+    """All operations on one connection: those on channels and events, and these on messages and their files."""
 
     def post(
         self,
@@ -181,6 +52,7 @@ class Store:
         draft: Draft,
         key: Key | None,
         upload: Upload | None,
+        *,
         attributes: str,
         sid: str,
         now: float,
@@ -268,8 +140,6 @@ class Store:
         self._event(number, "message_deleted", now, message_sid=message_sid)
         return media_sid
 
-    # Media and links
-
     def media(self, media_sid: str) -> tuple[Media, int, str]:
         """A posted file, the row number of its channel and the sid of its message. Raises `media_deleted`."""
         row = self._one(
@@ -305,61 +175,8 @@ class Store:
         media, channel, _ = self.media(media_sid)
         if membership is not None and self._membership(channel, reader) != membership:
             # Left and came back: the links of the first time stay dead.
-            raise _not_a_member(reader)
+            raise not_a_member(reader)
         return media
-
-    # Events
-
-    def next_event(self, channel: int, channel_sid: str, after: int) -> tuple[int, Event] | None:
-        """The first event of a channel behind a sequence number, with its own, or None."""
-        row = self._one(
-            f"SELECT e.seq, e.type, e.at, e.message_sid, e.identity, {MESSAGE} FROM event e"
-            " LEFT JOIN message m ON m.sid = e.message_sid AND e.type = 'message_added' AND NOT m.deleted"
-            " WHERE e.channel = ? AND e.seq > ? ORDER BY e.seq LIMIT 1",
-            channel,
-            after,
-        )
-        return None if row is None else (row[0], to_event(row, channel_sid))
-
-    def follow(self, channel: str, after: str | None) -> tuple[int, str, int]:
-        """Row number and sid of a channel and where to begin. Raises `unknown_channel`, `invalid_cursor`."""
-        number, found = self.find_channel(channel)
-        return number, found.sid, 0 if after is None else parse_cursor(after, self.newest())
-
-    def last_cursor(self, channel: str) -> str:
-        """The cursor of the newest event kept. Raises `unknown_channel`."""
-        number, _ = self.find_channel(channel)
-        return str(self._all("SELECT max(seq) FROM event WHERE channel = ?", number)[0][0] or 0)
-
-    def newest(self) -> int:
-        """The highest sequence number ever given."""
-        row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
-        return int(row[0]) if row is not None else 0
-
-    def channels_since(self, seq: int) -> set[int]:
-        """Channels that have events behind a sequence number, by row number."""
-        return {number for (number,) in self._all("SELECT DISTINCT channel FROM event WHERE seq > ?", seq)}
-
-    def purge(self, now: float) -> int:
-        """Delete personal events that are 7 days old; how many went, at most `PURGE_ROWS` at once."""
-        gone = self.db.execute(
-            "DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE identity IS NOT NULL AND at <= ? LIMIT ?)",
-            (now - PURGE_AFTER_S, PURGE_ROWS),
-        ).rowcount
-        self.erased |= gone > 0
-        return gone
-
-    # Within
-
-    def _join(self, channel: int, identity: str, now: float) -> None:
-        self.db.execute("INSERT INTO member (channel, identity, joined_at) VALUES (?, ?, ?)", (channel, identity, now))
-        self._event(channel, "member_added", now, identity=identity)
-
-    def _membership(self, channel: int, identity: str) -> int:
-        row = self._one("SELECT id FROM member WHERE channel = ? AND identity = ?", channel, identity)
-        if row is None:
-            raise _not_a_member(identity)
-        return int(row[0])
 
     def _repeat(self, key: Key, digest: bytes) -> Message | None:
         row = self._one("SELECT fingerprint, message_sid FROM idempotency WHERE digest = ?", digest)
@@ -374,57 +191,17 @@ class Store:
         return self.find_message(row[1])
 
     def _claim(self, upload: Upload | None, channel: int, caller: object) -> Media:
-        if upload is None or upload.channel != channel or upload.posted_by not in (None, caller):
+        if upload is None or upload.channel != channel or not upload.take(caller):
             raise ActionError(
                 "media_deleted",
                 "The file was not uploaded here, or was posted or discarded already.",
                 hint="Upload it again.",
             )
-        upload.posted_by = caller
         return upload.media
 
     def _digest(self, key: str) -> bytes:
         # Callers may put anything into a key, also what has to be forgotten with its message.
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._key_secret, digest_size=32).digest()
-
-    def _event(
-        self,
-        channel: int,
-        kind: EventType,
-        at: float,
-        *,
-        message_sid: str | None = None,
-        identity: str | None = None,
-    ) -> None:
-        self.db.execute(
-            "INSERT INTO event (channel, type, at, message_sid, identity) VALUES (?, ?, ?, ?, ?)",
-            (channel, kind, at, message_sid, identity),
-        )
-        self.touched.add(channel)
-
-    def _insert(self, sql: str, sid: str, values: Sequence[Any]) -> tuple[str, int]:
-        # Only counted sids meet one that is taken, in a store that was filled earlier: count on.
-        while True:
-            try:
-                return sid, self.db.execute(sql, (sid, *values)).lastrowid or 0
-            except sqlite3.IntegrityError as error:
-                if ".sid" not in str(error):
-                    raise
-                sid = self.ids.sid(sid[:2])
-
-    def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        rows = self._all(sql, *values)
-        return rows[0] if rows else None
-
-    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        # Always to the end: a statement left open would hold an old view of the database.
-        try:
-            return self.db.execute(sql, values).fetchall()
-        except UnicodeEncodeError:
-            return []  # text that cannot be stored is in no row
-
-
-_NO_MEDIA: Final = (None, None, None, None, None)
 
 
 def media_deleted(media_sid: str) -> ActionError:
@@ -434,18 +211,6 @@ def media_deleted(media_sid: str) -> ActionError:
 
 def _blank(text: str | None) -> str | None:
     return None if text is None else "\0" * len(text.encode())
-
-
-def _named_by(channel: str) -> str:
-    return "sid" if is_channel_sid(channel) else "unique_name"
-
-
-def _closed(channel_sid: str) -> ActionError:
-    return ActionError("channel_closed", "The channel is closed.", details={"channel_sid": channel_sid})
-
-
-def _not_a_member(identity: str) -> ActionError:
-    return ActionError("not_a_member", f"{identity!r} is not a member of the channel.", hint="Join it first.")
 
 
 def _unknown_message(message_sid: str) -> ActionError:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
 
 from ..errors import ActionError
 from ..ports import Event
@@ -69,8 +70,8 @@ class Feed:
         self.wake_all()
 
 
-class Follower:
-    """The events of one channel, one by one; an async iterator that a cancelled step does not end.
+class Follower(AsyncGenerator[Event, None]):
+    """The events of one channel, one by one; an async generator that a cancelled step does not end.
 
     Each event is read when it is asked for, so that what was deleted in the meantime is not handed out.
     """
@@ -88,10 +89,8 @@ class Follower:
         self._ended = False
         self._burst = 0
 
-    def __aiter__(self) -> "Follower":
-        return self
-
-    async def __anext__(self) -> Event:
+    async def asend(self, value: None) -> Event:
+        """The next event; the same as a step of `async for`."""
         if self._ended:
             raise StopAsyncIteration
         try:
@@ -99,6 +98,11 @@ class Follower:
         except ActionError:
             self._ended = True
             raise
+
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> Event:
+        """End with this exception."""
+        self._ended = True
+        raise typ if val is None else val
 
     async def aclose(self) -> None:
         """End; nothing is held between two steps, so leaving it without is fine too."""

@@ -43,11 +43,12 @@ class Mailbox:
 class Job(Generic[T]):
     """A call in another thread, and the way to wait for it."""
 
-    __slots__ = ("_call", "_future", "error", "result")
+    __slots__ = ("_call", "_ended", "_future", "error", "result")
 
     def __init__(self, call: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._future: asyncio.Future[None] = loop.create_future()
+        self._ended = False
         self.result: T | None = None
         self.error: Exception | None = None
 
@@ -60,24 +61,37 @@ class Job(Generic[T]):
 
     def resolve(self) -> None:
         """Tell who waits; on the loop only."""
+        self._ended = True
         if not self._future.done():
             self._future.set_result(None)
 
-    async def ended(self, on_cancel: Callable[[], object] = lambda: None) -> T:
-        """The result. If the caller is cancelled, `on_cancel` is called and the end awaited before that goes on."""
+    async def ended(
+        self, *, on_cancel: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
+    ) -> T:
+        """The result.
+
+        If the caller is cancelled, `on_cancel` is called at once and the end awaited before that goes on; a result
+        that came nevertheless is given to `undo`.
+        """
         try:
             await self._future
         except asyncio.CancelledError:
-            on_cancel()
-            while self._future.cancelled():
-                # Cheaper than a shield for each job: this is rare. Nobody else looks at the future meanwhile.
-                self._future = self._future.get_loop().create_future()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._future
+            if on_cancel is not None:
+                on_cancel()
+            await self._really_ended()
+            if undo is not None and self.error is None:
+                undo(cast(T, self.result))
             raise
         if self.error is not None:
             raise self.error
         return cast(T, self.result)
+
+    async def _really_ended(self) -> None:
+        # Cheaper than a shield for each job: this is rare.
+        while not self._ended:
+            self._future = self._future.get_loop().create_future()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._future
 
 
 class Workers:
@@ -110,6 +124,11 @@ class Workers:
         self._ended = True
         for _ in self._threads:
             self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait for the threads to end; blocks, so not for the event loop or for one of them."""
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:

@@ -1,0 +1,72 @@
+"""What all operations on a store's tables share: asking, inserting, noting events."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from ..clock import Ids
+from ..errors import ActionError
+from ..ports import EventType
+
+
+class Tables:
+    """One connection and what its operations leave behind.
+
+    Attributes:
+        touched: channels in which something happened since it was last emptied, by row number.
+        erased: something was deleted whose old bytes must go too; whoever has seen to that sets it back.
+        link_keys: secrets for links, by key id; the last one signs.
+    """
+
+    def __init__(self, db: sqlite3.Connection, ids: Ids) -> None:
+        self.db = db
+        self.ids = ids
+        self.touched: set[int] = set()
+        self.erased = False
+        self._key_secret = b""
+        self.link_keys: dict[str, bytes] = {}
+
+    def load_secrets(self) -> None:
+        """Make links and idempotency keys usable. Raises `store_corrupt`."""
+        rows = self._all("SELECT id, purpose, value FROM secret ORDER BY id")
+        self.link_keys = {str(number): value for number, purpose, value in rows if purpose == "link"}
+        own = [value for _, purpose, value in rows if purpose == "idempotency"]
+        if not own or not self.link_keys:
+            raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.")
+        self._key_secret = own[0]
+
+    def _event(
+        self,
+        channel: int,
+        kind: EventType,
+        at: float,
+        *,
+        message_sid: str | None = None,
+        identity: str | None = None,
+    ) -> None:
+        self.db.execute(
+            "INSERT INTO event (channel, type, at, message_sid, identity) VALUES (?, ?, ?, ?, ?)",
+            (channel, kind, at, message_sid, identity),
+        )
+        self.touched.add(channel)
+
+    def _insert(self, sql: str, sid: str, values: Sequence[Any]) -> tuple[str, int]:
+        # Only counted sids meet one that is taken, in a store that was filled earlier: count on.
+        while True:
+            try:
+                return sid, self.db.execute(sql, (sid, *values)).lastrowid or 0
+            except sqlite3.IntegrityError as error:
+                if ".sid" not in str(error):
+                    raise
+                sid = self.ids.sid(sid[:2])
+
+    def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        rows = self._all(sql, *values)
+        return rows[0] if rows else None
+
+    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        # Always to the end: a statement left open would hold an old view of the database.
+        try:
+            return self.db.execute(sql, values).fetchall()
+        except UnicodeEncodeError:
+            return []  # text that cannot be stored is in no row
