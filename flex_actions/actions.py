@@ -13,15 +13,14 @@ from typing import Any, Final, NoReturn
 
 from . import matching, signals
 from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError
-from .hooks import Hook
-from .invocation import NO_DETAILS, FlexInvocation, Invocation, current, place
+from .hooks import VETO, Hook
+from .invocation import FlexInvocation, Invocation, current, place
 from .logs import logger
 from .readonly import read_only
 from .registry import DEFAULT, Action, Function, Registry
 from .replacing import Replacements, run_function
 from .steps import resume, start_now
 
-_VETO: Final = frozenset({"before", "guard"})
 _began: Final = signals.invocation_began
 _ended: Final = signals.invocation_ended
 
@@ -70,8 +69,6 @@ class Actions(Registry):
             self._refuse_pending(action, payload)
         if action.blocks:
             self._refuse_blocked(action, payload)
-        if key is not None:
-            _refuse_key(action, key)
         strict = table.strict
         # A mapping may be changed by its caller meanwhile; an object is compared as it is.
         given = dict(payload) if type(payload) is dict else payload
@@ -82,11 +79,10 @@ class Actions(Registry):
         invocation.action = name
         invocation.payload = payload
         invocation.aborted = False
-        invocation.outcome = "running"
-        invocation.hook = invocation.result = None
-        invocation.details = NO_DETAILS
         parent = current.get()
         if parent is not None or key is not None or _deadline is not None or self._owner is not None:
+            if key is not None:
+                _refuse_key(action, key)
             place(invocation, parent, key, _deadline, self._owner)
         fresh = action.fresh
         fresh[invocation] = given
@@ -103,7 +99,7 @@ class Actions(Registry):
             else:
                 # The two loops are `_in_turn` and `_step`, written out: calling those would cost more than a hook.
                 for hook in action.before:
-                    invocation.hook = hook
+                    invocation._hook = hook
                     try:
                         if hook.is_async:
                             call = hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload)
@@ -124,21 +120,20 @@ class Actions(Registry):
                         break
                 if action.guard and not invocation.aborted:
                     await self._in_turn(invocation, action.guard, read_only(payload))
-                invocation.outcome = "closing"
-                invocation.hook = None
+                invocation._hook = None
                 if invocation.aborted:
                     _raise_aborted(invocation)
-                if action.check is not None:
-                    await run_function(action.check, payload)
+                if body.check is not None:
+                    await run_function(body.check, payload)
                 if action.replacements:
                     result = await self._replaced(action, body, invocation)
                 elif body.is_async:
                     result = await body.call(payload)
                 elif isawaitable(result := body.call(payload)):
                     result = await result
-                invocation.result = result
+                invocation._result = result
                 for hook in action.after:
-                    invocation.hook = hook
+                    invocation._hook = hook
                     try:
                         if hook.is_async:
                             call = hook.call(payload)
@@ -155,17 +150,17 @@ class Actions(Registry):
                             await rest
                     except BaseException as error:
                         self._hook_error(invocation, hook, error)
-            invocation.outcome = "ok"
+            invocation._outcome = "ok"
         except Exception as error:
             if not strict:
-                invocation.outcome, invocation.detail().error = "aborted" if invocation.aborted else "failed", error
+                invocation._outcome, invocation.detail().error = "aborted" if invocation.aborted else "failed", error
                 raise
             failure = await self._failed(action, invocation, payload, error)
             if failure is error:
                 raise
             raise failure from error
         except BaseException as error:
-            invocation.outcome, invocation.detail().error = "cancelled", error
+            invocation._outcome, invocation.detail().error = "cancelled", error
             raise
         finally:
             current.reset(token)
@@ -194,7 +189,7 @@ class Actions(Registry):
 
     async def _failed(self, action: Action, invocation: Invocation, payload: Any, error: Exception) -> ActionError:
         """What the caller gets, after the abort or error listeners have seen it."""
-        invocation.outcome = "closing"
+        invocation._hook = None
         failure = invocation.detail().error = _as_action_error(error, invocation)
         aborted = isinstance(failure, ActionAborted) and invocation.aborted
         listeners = action.abort if aborted else action.error
@@ -202,23 +197,23 @@ class Actions(Registry):
             if listeners:
                 await self._in_turn(invocation, listeners, payload)
         except BaseException as cut:
-            invocation.outcome, invocation.detail().error = "cancelled", cut
+            invocation._outcome, invocation.detail().error = "cancelled", cut
             raise
-        invocation.outcome = "aborted" if aborted else "failed"
+        invocation._outcome = "aborted" if aborted else "failed"
         return failure
 
     async def _in_turn(self, invocation: Invocation, hooks: tuple[Hook, ...], payload: Any) -> None:
         """Call hooks one after another, each within its limit, until one of them aborts."""
         for hook in hooks:
-            invocation.hook = hook
+            invocation._hook = hook
             try:
                 if (rest := self._step(hook, invocation, payload)) is not None:
                     await rest
             except BaseException as error:
                 self._hook_error(invocation, hook, error)
-            if hook.phase in _VETO and invocation.aborted:
+            if hook.phase in VETO and invocation.aborted:
                 break
-        invocation.hook = None
+        invocation._hook = None
 
     def _step(self, hook: Hook, invocation: Invocation, payload: Any) -> Awaitable[Any] | None:
         """Call a hook and drive it up to its first wait; the rest to be awaited, within its limit, if there is one.
@@ -229,7 +224,7 @@ class Actions(Registry):
         if not hook.takes_second:
             arguments: tuple[Any, ...] = (payload,)
         else:
-            arguments = (payload, invocation.abort if hook.phase in _VETO else invocation.error)
+            arguments = (payload, invocation.abort if hook.phase in VETO else invocation.error)
         if hook.is_async:
             coroutine = hook.call(*arguments)
             try:
@@ -258,11 +253,11 @@ class Actions(Registry):
         """A failed before hook refuses the action unless it opted out; any other is reported and kept."""
         if not isinstance(error, Exception) and not _is_stray(error):
             raise error
-        if not invocation.aborted and hook.phase in _VETO and hook.on_error == "refuse":
+        if not invocation.aborted and hook.phase in VETO and hook.on_error == "refuse":
             failure = _hook_failure(invocation, hook, error)
             self._report(invocation, hook, failure)
             raise failure from error
-        if hook.phase not in _VETO and isinstance(error, Exception):
+        if hook.phase not in VETO and isinstance(error, Exception):
             invocation.detail().after_errors = (*invocation.after_errors, error)
         self._report(invocation, hook, error)
 
@@ -281,15 +276,11 @@ class Actions(Registry):
 
         async def judge(payload: Any) -> None:
             if action.guard:
-                invocation.outcome = "running"
-                try:
-                    await self._in_turn(invocation, action.guard, read_only(payload))
-                finally:
-                    invocation.outcome = "closing"
+                await self._in_turn(invocation, action.guard, read_only(payload))
                 if invocation.aborted:
                     _raise_aborted(invocation)
-            if action.check is not None:
-                await run_function(action.check, payload)
+            if body.check is not None:
+                await run_function(body.check, payload)
 
         chain = action.replacements[::-1]
         return await Replacements(chain, body, invocation, strict=True, judge=judge).run(invocation.payload)
@@ -308,14 +299,14 @@ class Actions(Registry):
             )
 
         async def judge(payload: Any) -> None:
-            if action.check is not None:
-                await run_function(action.check, payload)
+            if body.check is not None:
+                await run_function(body.check, payload)
 
         chain = action.replacements[::-1]
         if not self._table.profile.chained:
             chain = chain[:1]
         try:
-            invocation.result = result = await Replacements(chain, body, invocation, strict=False, judge=judge).run(
+            invocation._result = result = await Replacements(chain, body, invocation, strict=False, judge=judge).run(
                 payload
             )
         except ActionError:
@@ -336,7 +327,7 @@ class Actions(Registry):
         tasks: list[asyncio.Task[Any]] = []
         skipped = False
         for hook in hooks:
-            invocation.hook = hook
+            invocation._hook = hook
             try:
                 outcome = hook.call(payload, invocation.abort) if hook.takes_second else hook.call(payload)
             except Exception as error:
@@ -350,7 +341,7 @@ class Actions(Registry):
                     tasks.append(started.task)
                 elif (failure := started.failure()) is not None:
                     self._report(invocation, hook, failure)
-        invocation.hook = None
+        invocation._hook = None
         for task in tasks:
             self._table.background.add(task)
             task.add_done_callback(partial(self._listener_ended, invocation))
@@ -399,7 +390,16 @@ class Actions(Registry):
 
     def _updated(self, action: Action, payload: Any) -> Any:
         assert action.update is not None
-        updated = action.update(payload)
+        try:
+            updated = action.update(payload)
+        except Exception as error:
+            if self._table.strict and not isinstance(error, ActionError):
+                raise ActionFailed(
+                    "action_failed",
+                    f"The payload_update of {action.name} failed: {type(error).__name__}: {error}",
+                    action=action.name,
+                ) from error
+            raise
         if updated is None and self._table.strict:
             raise RegistrationError(
                 "invalid_registration",

@@ -303,6 +303,9 @@ class Chat:
 
     async def _send_message(self, payload: SendMessagePayload) -> Sent:
         def begin(state: InputState) -> InputState:
+            if payload.entered is not None and state.kind != "TEXT":
+                # Sent by an earlier send, or taken out of the input, while this one waited.
+                return step(EMPTY, "SendMessage", None)
             # Without a body by now there was nothing entered at the call, or a hook took it away.
             sending = step(state if payload.body else EMPTY, "SendMessage", payload.body)
             # Typed on while the hooks ran: what was entered at the call goes out, what stands there now stays.

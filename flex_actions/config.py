@@ -28,6 +28,20 @@ _POLICY: Final = {f.metadata["seed"]: f.name for f in attrs.fields(AttachmentPol
 _CHANNEL_POLICY: Final = {k: v for k, v in _POLICY.items() if k != "channelTypes"}
 
 
+def _is_policy(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, AttachmentPolicy):
+        raise ActionError(
+            "invalid_config", f"config.{field.name} must be an AttachmentPolicy, not {type(value).__name__}."
+        )
+
+
+def _is_by_plugin(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Mapping) for k, v in value.items()
+    ):
+        raise ActionError("invalid_config", "config.plugins must map plugin names to their settings.")
+
+
 @attrs.frozen
 class Config:
     """What a session may do.
@@ -39,11 +53,11 @@ class Config:
         plugins: settings by plugin name.
     """
 
-    agent: AttachmentPolicy = attrs.field(factory=AttachmentPolicy)
-    customer: AttachmentPolicy = attrs.field(factory=AttachmentPolicy)
+    agent: AttachmentPolicy = attrs.field(factory=AttachmentPolicy, validator=_is_policy)
+    customer: AttachmentPolicy = attrs.field(factory=AttachmentPolicy, validator=_is_policy)
     supervisor_downloads: bool = attrs.field(default=False, validator=_flag, metadata={"seed": "supervisorDownloads"})
     notify_customer: bool = attrs.field(default=True, validator=_flag, metadata={"seed": "notifyCustomer"})
-    plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    plugins: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, validator=_is_by_plugin)
 
     def policy(self, side: Side) -> AttachmentPolicy:
         """The attachment policy of a side."""
@@ -74,15 +88,12 @@ def read_config(value: Any, *, side: Side, profile: str = "strict") -> Config:
         inner = _keys(given.get(each, {}), _SIDE, f"config.{each}")
         if "file_attachment" in inner:
             defaults[each] = _policy(inner["file_attachment"], policy, f"config.{each}.fileAttachment")
-    plugins = given.get("plugins", {})
-    if not isinstance(plugins, Mapping) or not all(isinstance(p, Mapping) for p in plugins.values()):
-        raise ActionError("invalid_config", "config.plugins must map plugin names to their settings.")
     return Config(
         agent=defaults["agent"],
         customer=defaults["customer"],
         supervisor_downloads=given.get("supervisor_downloads", False),
         notify_customer=given.get("notify_customer", not flex1),
-        plugins=plugins,
+        plugins=given.get("plugins", {}),
     )
 
 

@@ -5,6 +5,8 @@ Nothing here holds a whole file in memory, except one that was given as bytes.
 
 import asyncio
 import codecs
+import contextlib
+import inspect
 import mimetypes
 import os
 import re
@@ -21,7 +23,10 @@ CHUNK_BYTES: Final = 256 * 1024
 MAX_NAME_BYTES: Final = 255
 UNNAMED: Final = "unnamed"
 
-_RESERVED: Final = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+_RESERVED: Final = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])(?= *(?:\.|$))", re.IGNORECASE
+)
+_TRAILING: Final = re.compile(r"[\s.]+\Z")
 _CONTENT_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 # Not mimetypes' module-level functions: those read the machine's own tables, so verdicts would differ by machine.
 _TYPES: Final = mimetypes.MimeTypes()
@@ -52,12 +57,15 @@ def clean_name(name: str) -> str:
     Control, format (bidirectional overrides), surrogate and NUL characters, trailing dots and spaces and reserved
     Windows names are taken out; at most 255 UTF-8 bytes, the extension kept; `unnamed` if nothing is left.
     """
-    name = unicodedata.normalize("NFC", name)
+    if not isinstance(name, str):
+        raise ActionError("invalid_payload", f"A file's name must be text, not {type(name).__name__}.")
     name = re.split(r"[/\\]", name)[-1]
     # Cc, Cf, Cs, Zl, Zp: they hide the true extension or break a line in a log or a header.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
+    # Only now: what is taken out may have stood between a letter and its accent.
+    name = unicodedata.normalize("NFC", name)
     name = re.sub(r'[<>:"|?*]', "_", name)
-    name = name.strip().rstrip(". ")
+    name = _TRAILING.sub("", name.lstrip())
     if _RESERVED.match(name):
         name = "_" + name
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -65,7 +73,8 @@ def clean_name(name: str) -> str:
         tail = (dot + extension).encode()
         if not stem or len(tail) > 32:
             stem, tail = name, b""
-        name = stem.encode()[: MAX_NAME_BYTES - len(tail)].decode(errors="ignore").rstrip(". ") + tail.decode()
+        name = stem.encode()[: MAX_NAME_BYTES - len(tail)].decode(errors="ignore")
+        name = _TRAILING.sub("", name) + tail.decode()
     return name or UNNAMED
 
 
@@ -184,10 +193,11 @@ class File:
         """
         if isinstance(self._source, _StreamSource):
             seen = 0
-            async for chunk in self._source.chunks(size):
-                seen += len(chunk)
-                self._not_more(seen)
-                yield chunk
+            async with contextlib.aclosing(self._source.chunks(size)) as pieces:
+                async for chunk in pieces:
+                    seen += len(chunk)
+                    self._not_more(seen)
+                    yield chunk
             self._not_less(seen)
             return
         blocking = self._counted(self._source.chunks(size))
@@ -292,8 +302,16 @@ class _StreamSource:
     def __init__(self, factory: StreamFactory) -> None:
         self.factory = factory
 
-    async def chunks(self, size: int) -> AsyncIterator[bytes]:
+    async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
         stream = self.factory()
+        if not hasattr(stream, "__aiter__"):
+            if inspect.iscoroutine(stream):
+                stream.close()
+            raise ActionError(
+                "file_unreadable",
+                f"The stream is no async iterable, but {type(stream).__name__}.",
+                hint="Give a function that returns one: an 'async def' that yields bytes.",
+            )
         try:
             async for piece in stream:
                 if not isinstance(piece, (bytes, bytearray, memoryview)):

@@ -24,6 +24,8 @@ OFFERED: Final[dict[str, tuple[str, ...]]] = {
     "check": ("payload",),
     "event": ("blocked", "action", "payload"),
 }
+VETO: Final = frozenset({"before", "guard"})
+"""The phases whose hooks can abort."""
 PREFIXES: Final = ("before", "after", "abort", "error")
 PLAIN_EVENTS: Final = ("invocationBegin", "invocationEnd", "actionBlockedChanged")
 

@@ -7,11 +7,11 @@ from typing import Any, Final, Literal
 import attrs
 
 from .errors import ActionError
-from .hooks import Hook
+from .hooks import VETO, Hook
 
 MAX_DEPTH: Final = 16
 
-Outcome = Literal["running", "closing", "ok", "aborted", "failed", "cancelled"]
+Outcome = Literal["running", "ok", "aborted", "failed", "cancelled"]
 
 
 @attrs.define
@@ -42,29 +42,46 @@ class Invocation:
         id: number, unique within its `Actions`.
         action: name of the action.
         payload: the payload that hooks and body share.
-        hook: the hook that is running, or None.
-        outcome: `running` while its before hooks can abort it, `closing` afterwards, then `ok`, `aborted`, `failed`
-            or `cancelled`.
-        result: the body's value, once it returned.
         aborted: whether a hook has called `abort`.
     """
 
-    # Slots and no __init__, and few of them: `Actions.invoke` writes them one by one, which halves the cost of a call.
-    __slots__ = ("aborted", "action", "details", "hook", "id", "outcome", "payload", "result")
+    # Slots without an __init__, few, and most of them unwritten until there is something to say: `Actions.invoke` pays
+    # for each write, the properties below pay for the rare read.
+    __slots__ = ("_details", "_hook", "_outcome", "_result", "aborted", "action", "id", "payload")
     id: int
     action: str
     payload: Any
-    hook: Hook | None
-    outcome: Outcome
-    result: Any
     aborted: bool
-    details: _Details
+    _hook: Hook | None
+    _outcome: Outcome
+    _result: Any
+    _details: _Details
+
+    @property
+    def hook(self) -> Hook | None:
+        """The hook that is running, or None."""
+        return getattr(self, "_hook", None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """`running`, then `ok`, `aborted`, `failed` or `cancelled`."""
+        return getattr(self, "_outcome", "running")
+
+    @property
+    def result(self) -> Any:
+        """The value of the body or replacement, once it returned."""
+        return getattr(self, "_result", None)
+
+    @property
+    def details(self) -> _Details:
+        """What is not usual about it, for reading."""
+        return getattr(self, "_details", NO_DETAILS)
 
     def detail(self) -> _Details:
         """The details, made now if there were none, for writing."""
         if self.details is NO_DETAILS:
-            self.details = _Details()
-        return self.details
+            self._details = _Details()
+        return self._details
 
     @property
     def parent(self) -> "Invocation | None":
@@ -116,7 +133,7 @@ class Invocation:
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        return self.outcome in ("running", "closing")
+        return self.outcome == "running"
 
     def abort(self, reason: object = None) -> None:
         """Refuse the action, for a reason; before hooks and guards get this as their second argument.
@@ -124,7 +141,7 @@ class Invocation:
         Raises:
             ActionError: `abort_too_late`, once the before hooks have ended.
         """
-        if self.outcome != "running":
+        if self.hook is None or self.hook.phase not in VETO:
             raise ActionError(
                 "abort_too_late",
                 f"abort() was called after the before hooks of {self.action} had ended.",

@@ -57,7 +57,7 @@ def _invalid(message: str, hint: str | None = None) -> ActionError:
 
 
 def _sid(value: Any) -> Any:
-    return value.sid if isinstance(value, (Channel, Message)) else value
+    return value.sid if isinstance(value, Channel) else value
 
 
 def _is_sid(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:

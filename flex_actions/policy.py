@@ -97,7 +97,9 @@ def _size(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
 
 
 def _by_type(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping) or not all(isinstance(p, AttachmentPolicy) for p in value.values()):
+        raise ActionError("invalid_config", "channel_types must map types of channels to their AttachmentPolicy.")
+    return dict(value)
 
 
 @attrs.frozen

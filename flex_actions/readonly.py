@@ -32,12 +32,19 @@ class _ReadOnly:
 
 def read_only(value: Any) -> Any:
     """The value itself if it cannot be changed, otherwise a view that refuses changes."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return MappingProxyType({k: read_only(v) for k, v in value.items()})
-    if isinstance(value, list):
+    if isinstance(value, list) or type(value) is tuple:
         return tuple(read_only(v) for v in value)
-    if isinstance(value, Mapping) or not attrs.has(type(value)):
+    if isinstance(value, set):
+        return frozenset(value)
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if not attrs.has(type(value)) or _is_frozen(type(value)):
         return value
-    # Frozen classes refuse by themselves.
-    frozen = attrs.fields(type(value)) and type(value).__hash__ is not None
-    return value if frozen else _ReadOnly(value)
+    return _ReadOnly(value)
+
+
+def _is_frozen(cls: type) -> bool:
+    """Whether an attrs class refuses changes by itself; being hashable does not say so."""
+    return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"

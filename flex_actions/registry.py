@@ -58,13 +58,16 @@ PROFILES: Final[Mapping[str, Profile]] = {
 
 
 class Function:
-    """A body, update or check, with what is known about it beforehand."""
+    """A body, update or check, with what is known about it beforehand; a body with its check."""
 
-    __slots__ = ("call", "is_async")
+    __slots__ = ("call", "check", "is_async")
 
-    def __init__(self, function: Callable[..., Any], phase: str, *, event: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], phase: str, *, event: str, check: "Function | None" = None
+    ) -> None:
         hook = Hook(function, "body", "", arity=min(arity_of(function, phase, event=event), 1))
         self.call = hook.call
+        self.check = check
         self.is_async = hook.is_async
 
 
@@ -72,7 +75,7 @@ class Action:
     """All that is registered under one name. Tuples are replaced, never changed: a dispatch keeps its own."""
 
     __slots__ = (
-        "abort", "after", "before", "blocks", "body", "check", "error", "fresh", "guard", "index", "indexed", "name",
+        "abort", "after", "before", "blocks", "body", "error", "fresh", "guard", "in_use", "index", "indexed", "name",
         "owner", "replacements", "takes_key", "update",
     )  # fmt: skip
 
@@ -80,7 +83,6 @@ class Action:
         self.name = name
         self.body: Function | None = None
         self.update: Callable[[Any], Any] | None = None
-        self.check: Function | None = None
         self.takes_key = False
         self.owner: str | None = None
         self.before: tuple[Hook, ...] = ()
@@ -94,6 +96,7 @@ class Action:
         self.fresh: dict[Invocation, Any] = {}
         self.indexed: dict[Invocation, Any] = {}
         self.index: dict[Hashable, int] = {}
+        self.in_use: dict[int, int] = {}  # by id: one payload object cannot serve two calls, whatever became of it
 
     @property
     def running(self) -> list[Invocation]:
@@ -105,20 +108,27 @@ class Action:
         for invocation, given in self.fresh.items():
             invocation.detail().index_key = key = matching.payload_key(given)
             self.index[key] = self.index.get(key, 0) + 1
-            self.indexed[invocation] = given
+            # Values count by identity, so they must outlive a hook that takes them out of the payload.
+            self.indexed[invocation] = given, matching.snapshot(given)
+            self.in_use[id(given)] = self.in_use.get(id(given), 0) + 1
         self.fresh.clear()
-        return matching.payload_key(payload) in self.index
+        return matching.payload_key(payload) in self.index or (
+            id(payload) in self.in_use and matching.fields(payload) is not None
+        )
 
     def forget(self, invocation: Invocation) -> None:
         """Take an indexed invocation off."""
-        if self.indexed.pop(invocation, DEFAULT) is DEFAULT:
-            return
-        key = invocation.details.index_key
-        count = self.index.get(key, 0) - 1
-        if count > 0:
-            self.index[key] = count
-        else:
-            self.index.pop(key, None)
+        given, _ = self.indexed.pop(invocation, (DEFAULT, None))
+        if given is not DEFAULT:
+            _count_down(self.index, invocation.details.index_key)
+            _count_down(self.in_use, id(given))
+
+
+def _count_down(counts: dict[Any, int], key: Hashable) -> None:
+    if (count := counts.get(key, 0) - 1) > 0:
+        counts[key] = count
+    else:
+        counts.pop(key, None)
 
 
 class Table:
@@ -228,17 +238,22 @@ class Registry:
                 action=name,
                 hint="Use replace() to change what it does.",
             )
-        previous = action.body, action.update, action.check, action.takes_key, action.owner
-        action.body = Function(body, "body", event=name)
-        action.update = Function(payload_update, "update", event=name).call if payload_update else None
-        action.check = Function(check, "check", event=name) if check else None
+        checked = Function(check, "check", event=name) if check else None
+        mine = Function(body, "body", event=name, check=checked)
+        update = Function(payload_update, "update", event=name) if payload_update else None
+        if strict and update is not None and update.is_async:
+            raise RegistrationError(
+                "invalid_registration", f"The payload_update of {name} must be a plain function.", action=name
+            )
+        previous = action.body, action.update, action.takes_key, action.owner
+        action.body = mine
+        action.update = update.call if update else None
         action.takes_key = takes_key
         action.owner = self._owner
-        mine = action.body
 
         def remove() -> None:
             if action.body is mine:
-                action.body, action.update, action.check, action.takes_key, action.owner = previous
+                action.body, action.update, action.takes_key, action.owner = previous
 
         return self._handle(remove)
 

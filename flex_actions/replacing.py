@@ -66,13 +66,13 @@ class Replacements:
             return begin(lambda p: self.run(p, position + 1), other)
 
         invocation = self._invocation
-        outer, invocation.hook = invocation.hook, hook
+        outer, invocation.hook = invocation._hook, hook
         try:
             outcome = hook.call(payload, *(original, following)[: hook.arity - 1]) if hook.arity else hook.call()
             if isawaitable(outcome):
                 outcome = await outcome
         finally:
-            invocation.hook = outer
+            invocation._hook = outer
             left = [c for c in calls if not c.done]
             for call in left:
                 await call.stop()
@@ -87,11 +87,11 @@ class Replacements:
             # Remembered first: what is judged must be what the body gets, also if `original` is called again.
             self._judged, self._seen = payload, matching.snapshot(payload)
             await self._judge(payload)
-        outer, self._invocation.hook = self._invocation.hook, None
+        outer, self._invocation._hook = self._invocation.hook, None
         try:
             return await run_function(self._body, payload)
         finally:
-            self._invocation.hook = outer
+            self._invocation._hook = outer
 
 
 class _Call:

@@ -96,6 +96,8 @@ class LocalBackend(StoreBackend):
         if not read_only:
             # Made here, so that it and the files that SQLite puts beside it are for their owner only.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if 0 < os.path.getsize(path) < sql.SMALLEST_BYTES:
+                raise ActionError("store_corrupt", "The database there is damaged or none.")
         db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))
         if not read_only:
             sql.prepare(db)

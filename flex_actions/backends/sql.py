@@ -12,6 +12,7 @@ from ..errors import ActionError
 APPLICATION_ID: Final = 0x464C5841  # "FLXA"
 VERSION: Final = 1
 BUSY_LIMIT_S: Final = 5.0
+SMALLEST_BYTES: Final = 512  # SQLite would take what is shorter for empty, and overwrite it
 
 # Messages are added at the end of their table and deleted by overwriting them where they lie. If rows were taken out,
 # SQLite would now and then move their neighbours, and leave copies behind that no later deletion reaches, with

@@ -80,7 +80,7 @@ def open_at(path: str, media: Media, offset: int, left: int) -> tuple[BinaryIO, 
 def media_corrupt(media: Media) -> ActionError:
     """The error of a file that is not what was stored."""
     return ActionError(
-        "mediamedia_corrupt",
+        "media_corrupt",
         "The stored file does not match its size or hash.",
         hint="Ask the sender to send it again.",
         details={"media_sid": media.sid},

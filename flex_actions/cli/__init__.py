@@ -1,0 +1,11 @@
+"""The command line, `flex-actions`: channels, actions, messages and files of a chat.
+
+Results go to stdout, what is meant for people to stderr. With `--json` a result is one JSON object a line, in ASCII,
+with Flex's camelCase keys; an error is `{"ok": false, "error": {"code": …}}`.
+
+Exit codes: see `exits`.
+"""
+
+from .app import main
+
+__all__ = ["main"]

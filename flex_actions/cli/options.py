@@ -1,0 +1,132 @@
+"""The options that every command takes, before or after its name, and what they come to."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import attrs
+import click
+
+from ..attachments import ROLES, Role
+from ..policy import Side
+from ..registry import PROFILES
+from ..session import DEFAULT_URL
+from .arguments import read_json
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@attrs.define
+class Options:
+    """What the options came to, for one run of the command line."""
+
+    chat: str = DEFAULT_URL
+    as_json: bool = False
+    plugins: tuple[str, ...] = ()
+    config: Any = None
+    identity: str | None = None
+    role: Role | None = None
+    side: Side | None = None
+    profile: str = "strict"
+
+
+class _Names(click.types.StringParamType):
+    name = "NAME|FILE.py"
+    envvar_list_splitter = ","
+
+
+def _settings(ctx: click.Context, param: click.Parameter, text: str) -> Any:
+    """What --config means: a file or JSON in place."""
+
+    def fail(why: str) -> NoReturn:
+        raise click.BadParameter(f"{text[:80]!a} {why}", ctx, param)
+
+    try:
+        if text.lstrip().startswith("{"):
+            return read_json(text)
+        path = Path(text)
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.suffix.lower() == ".json":
+            return read_json(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        fail(f"cannot be read: {error.strerror or error}.")
+    except ValueError as error:
+        fail(f"cannot be understood: {error}")
+    fail("is no FILE.toml, FILE.json or JSON object.")
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        options = ctx.ensure_object(Options)
+        if name == "config" and value is not None:
+            value = _settings(ctx, param, value)
+        if name == "plugins":
+            value = tuple(v.strip() for v in value if v.strip())
+        if value not in (None, (), False):
+            setattr(options, name, value)
+
+    return callback
+
+
+# Name, flags, and what click should know. The environment counts at the outermost place only.
+_SHARED: Final[tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]] = (
+    (
+        "chat",
+        ("--chat",),
+        {"metavar": "URL", "envvar": "FLEX_ACTIONS_URL", "help": f"The chat.  [default: {DEFAULT_URL}]"},
+    ),
+    ("identity", ("--as",), {"metavar": "IDENTITY", "help": "Who you are in the chat."}),
+    ("role", ("--role",), {"type": click.Choice(ROLES), "help": "What you are in the chat.  [default: agent]"}),
+    (
+        "side",
+        ("--side",),
+        {"type": click.Choice(("agent", "customer")), "help": "Whose attachment policy holds; by default the role's."},
+    ),
+    (
+        "config",
+        ("--config",),
+        {"metavar": "FILE|JSON", "help": "Settings: FILE.toml, FILE.json or a JSON object."},
+    ),
+    (
+        "plugins",
+        ("--plugin",),
+        {
+            "type": _Names(),
+            "multiple": True,
+            "metavar": "NAME|FILE.py",
+            "envvar": "FLEX_ACTIONS_PLUGINS",
+            "help": "A plugin to load; may be repeated.",
+        },
+    ),
+    ("profile", ("--profile",), {"type": click.Choice(tuple(PROFILES)), "help": "Whose Actions.  [default: strict]"}),
+    ("as_json", ("--json",), {"is_flag": True, "help": "Results as one JSON object a line."}),
+)
+# Shown with each command; the others are in `flex-actions --help`.
+_SHOWN: Final = frozenset({"identity", "role", "as_json"})
+
+
+def shared_options(*, outermost: bool = False) -> Callable[[F], F]:
+    """Add the shared options to a command; the same option given again, further right, wins."""
+
+    def decorate(function: F) -> F:
+        for name, flags, facts in reversed(_SHARED):
+            known = dict(facts, callback=_keep(name), expose_value=False)
+            if outermost:
+                known["show_envvar"] = "envvar" in known
+            else:
+                known.pop("envvar", None)
+                known["hidden"] = name not in _SHOWN
+            # A name of its own: a command's parameter must not be taken for a shared option.
+            function = click.option(*flags, f"shared_{name}", **known)(function)
+        return function
+
+    return decorate
+
+
+def must_be_someone(options: Options) -> str:
+    """The identity, without which nothing can be done. Raises a usage error."""
+    if not options.identity:
+        raise click.UsageError("Say who you are: --as IDENTITY.", click.get_current_context())
+    return options.identity
