@@ -6,7 +6,7 @@ body or replacements → after hooks → end. The dispatcher knows nothing of ch
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, NoReturn
@@ -91,8 +91,10 @@ class Actions(Registry):
             self._emit("invocationBegin")
         token = current.set(invocation)
         try:
-            # Looked at once: who begins to observe in the middle sees the next invocation.
-            if observed := table.observed or _began.receivers or _ended.receivers:
+            # Looked at once: who begins to observe in the middle sees the next invocation. (In Flex also this one's end.)
+            observed = not strict
+            if table.observed or _began.receivers or _ended.receivers:
+                observed = True
                 self._observe_begin(invocation)
             if not strict:
                 result = await self._flex(action, body, invocation, payload)
@@ -161,6 +163,7 @@ class Actions(Registry):
             raise failure from error
         except BaseException as error:
             invocation._outcome, invocation.detail().error = "cancelled", error
+            invocation._hook = None  # from now on abort() comes too late
             raise
         finally:
             current.reset(token)
@@ -247,7 +250,7 @@ class Actions(Registry):
             seconds = time.perf_counter() - begun
             if hook.timeout_s is not None and seconds > hook.timeout_s:
                 logger().warning("hook.slow", action=invocation.action, hook=str(hook), seconds=round(seconds, 3))
-                signals.hook_slow.emit(self, invocation=invocation, hook=hook, seconds=seconds)
+                signals.hook_slow.emit(self._table.sender, invocation=invocation, hook=hook, seconds=seconds)
 
     def _hook_error(self, invocation: Invocation, hook: Hook, error: BaseException) -> None:
         """A failed before hook refuses the action unless it opted out; any other is reported and kept."""
@@ -269,7 +272,7 @@ class Actions(Registry):
             phase=hook.phase,
             error=type(error.__cause__ or error).__name__,
         )
-        signals.hook_failed.emit(self, invocation=invocation, hook=hook, error=error)
+        signals.hook_failed.emit(self._table.sender, invocation=invocation, hook=hook, error=error)
 
     async def _replaced(self, action: Action, body: Function, invocation: Invocation) -> Any:
         """Run the replacements; guards and check decide again on a payload that they change or exchange."""
@@ -324,7 +327,7 @@ class Actions(Registry):
 
     async def _at_once(self, invocation: Invocation, hooks: tuple[Hook, ...], payload: Any) -> None:
         """Start all listeners in this turn, in order, then wait for them together, as JavaScript does."""
-        tasks: list[asyncio.Task[Any]] = []
+        tasks: dict[asyncio.Task[Any], Hook] = {}
         skipped = False
         for hook in hooks:
             invocation._hook = hook
@@ -338,20 +341,20 @@ class Actions(Registry):
             if isawaitable(outcome):
                 started = start_now(outcome)
                 if not started.done():
-                    tasks.append(started.task)
+                    tasks[started.task] = hook
                 elif (failure := started.failure()) is not None:
                     self._report(invocation, hook, failure)
         invocation._hook = None
-        for task in tasks:
+        for task, hook in tasks.items():
             self._table.background.add(task)
-            task.add_done_callback(partial(self._listener_ended, invocation))
+            task.add_done_callback(partial(self._listener_ended, invocation, hook))
         if tasks and not skipped:
             await _all_done(tasks)
 
-    def _listener_ended(self, invocation: Invocation, task: "asyncio.Task[Any]") -> None:
+    def _listener_ended(self, invocation: Invocation, hook: Hook, task: "asyncio.Task[Any]") -> None:
         self._table.background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger().warning("listener.rejected", action=invocation.action, error=type(error).__name__)
+            self._report(invocation, hook, error)
 
     # -- refusals --
 
@@ -412,10 +415,10 @@ class Actions(Registry):
     def _observe_begin(self, invocation: Invocation) -> None:
         if self._table.strict:
             self._emit("invocationBegin")
-        _began.emit(self, invocation=invocation)
+        _began.emit(self._table.sender, invocation=invocation)
 
     def _observe_end(self, invocation: Invocation) -> None:
-        _ended.emit(self, invocation=invocation)
+        _ended.emit(self._table.sender, invocation=invocation)
         self._emit("invocationEnd")
 
 
@@ -436,7 +439,7 @@ class _OutOfTime(Exception):
     """A hook exceeded its own limit (and did not merely raise a TimeoutError)."""
 
 
-async def _all_done(tasks: list["asyncio.Task[Any]"]) -> None:
+async def _all_done(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     try:
         await asyncio.wait(tasks)
     except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 import heapq
 import inspect
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -23,11 +24,14 @@ OFFERED: Final[dict[str, tuple[str, ...]]] = {
     "update": ("payload",),
     "check": ("payload",),
     "event": ("blocked", "action", "payload"),
+    "plain": (),
 }
 VETO: Final = frozenset({"before", "guard"})
 """The phases whose hooks can abort."""
 PREFIXES: Final = ("before", "after", "abort", "error")
 PLAIN_EVENTS: Final = ("invocationBegin", "invocationEnd", "actionBlockedChanged")
+
+_ages: Final = itertools.count()
 
 
 class Hook:
@@ -45,7 +49,7 @@ class Hook:
     """
 
     __slots__ = (
-        "action", "arity", "call", "function", "is_async", "name", "on_error", "phase", "plugin",
+        "action", "age", "arity", "call", "function", "is_async", "name", "on_error", "phase", "plugin",
         "priority", "run_after", "run_before", "takes_second", "timeout_s",
     )  # fmt: skip
 
@@ -63,6 +67,7 @@ class Hook:
         timeout_s: float | None = None,
         arity: int | None = None,
     ) -> None:
+        self.age = next(_ages)
         self.function = function
         self.phase = phase
         self.action = action
@@ -164,11 +169,12 @@ def _without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_order(hooks: Sequence[Hook]) -> tuple[Hook, ...]:
-    """Hooks (given in the order registered) as they run: by `run_before` and `run_after`, then priority, then age.
+    """Hooks as they run: by `run_before` and `run_after`, then priority, then age.
 
     Raises:
         RegistrationError: the wishes form a cycle.
     """
+    hooks = sorted(hooks, key=lambda h: h.age)
     if not any(h.run_before or h.run_after for h in hooks):
         return tuple(sorted(hooks, key=lambda h: -h.priority))
     followers: dict[int, set[int]] = defaultdict(set)

@@ -21,13 +21,17 @@ class _ReadOnly:
         return read_only(getattr(object.__getattribute__(self, "_target"), name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a guard sees the final payload and cannot change it ({name}); use a before hook")
+        raise _refused(name)
 
     def __delattr__(self, name: str) -> None:
-        self.__setattr__(name, None)
+        raise _refused(name)
 
     def __repr__(self) -> str:
         return repr(object.__getattribute__(self, "_target"))
+
+
+def _refused(name: str) -> AttributeError:
+    return AttributeError(f"a guard sees the final payload and cannot change it ({name}); use a before hook")
 
 
 def read_only(value: Any) -> Any:

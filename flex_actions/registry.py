@@ -134,8 +134,9 @@ def _count_down(counts: dict[Any, int], key: Hashable) -> None:
 class Table:
     """What all views of one `Actions` share."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, sender: "Registry") -> None:
         self.profile = profile
+        self.sender = sender  # of signals: observers know the dispatcher, not the views of its plugins
         self.strict = profile.strict
         self.actions: dict[str, Action] = {}
         self.events: dict[str, tuple[Hook, ...]] = dict.fromkeys(PLAIN_EVENTS, ())
@@ -176,7 +177,7 @@ class Registry:
             raise RegistrationError(
                 "invalid_registration", f"No profile {profile!r}.", hint=did_you_mean(profile, PROFILES)
             )
-        self._table = Table(PROFILES[profile])
+        self._table = Table(PROFILES[profile], self)
         self._owner: str | None = None
         self._handles: list[Handle] = []
 
@@ -314,7 +315,7 @@ class Registry:
         # The flex profiles know no guards; one that never ran would be worse than one that runs in line.
         phase: Phase = "guard" if guard and profile.strict and parsed.phase == "before" else parsed.phase
         if profile.strict:
-            arity = arity_of(function, phase, event=event)
+            arity = arity_of(function, "plain" if event in PLAIN_EVENTS[:2] else phase, event=event)
             self._refuse_wrong_options(event, phase, function, guard=guard, on_error=on_error)
         else:
             if not callable(function):
@@ -581,7 +582,8 @@ class Registry:
     def _emit(self, event: str, *facts: Any) -> None:
         for hook in self._table.events[event]:
             try:
-                outcome = hook.call(*facts[: hook.arity])
+                # A Flex listener may name what its event does not bring, as in JavaScript.
+                outcome = hook.call(*(facts + (None,) * 3)[: hook.arity])
                 if isawaitable(outcome):
                     self._table.background.add(task := start_now(outcome).task)
                     task.add_done_callback(self._table.background.discard)

@@ -66,7 +66,7 @@ class Replacements:
             return begin(lambda p: self.run(p, position + 1), other)
 
         invocation = self._invocation
-        outer, invocation.hook = invocation._hook, hook
+        outer, invocation._hook = invocation.hook, hook
         try:
             outcome = hook.call(payload, *(original, following)[: hook.arity - 1]) if hook.arity else hook.call()
             if isawaitable(outcome):

@@ -69,7 +69,7 @@ class Signal(blinker.NamedSignal):
         Raises:
             TypeError: for an `async def` function: nobody would await it.
         """
-        if inspect.iscoroutinefunction(receiver):
+        if inspect.iscoroutinefunction(receiver) or inspect.iscoroutinefunction(type(receiver).__call__):
             raise TypeError(f"{self.name}: an observer is a plain function; use an after hook to await something.")
         return super().connect(receiver, sender, weak)
 
