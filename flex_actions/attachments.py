@@ -405,6 +405,8 @@ class Chat:
             self._remember(commit, key)
             raise asyncio.CancelledError
         error = commit.exception()
+        if isinstance(error, OutcomeUnknown) and error.key is None and key is not None:
+            error.key = key.value
         if error is not None and draft.media is not None and not isinstance(error, OutcomeUnknown):
             await self.backend.discard(draft.media.sid)
         if error is not None and deadline is not None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import ActionError
 from .files import clean_name
@@ -32,12 +34,19 @@ class Download:
 
     async def run(self, url: str | None, to: str | os.PathLike[str] | BinaryIO) -> Path | None:
         """Read what `url` (or a renewed link) leads to, into `to`. See `Session.download`."""
+        if not isinstance(to, (str, os.PathLike)) and not hasattr(to, "write"):
+            raise ActionError(
+                "invalid_payload", f"A download goes to a path or a binary file object, not {type(to).__name__}."
+            )
         media, content = await self._open(url)
         try:
-            if not isinstance(to, (str, os.PathLike)):
+            if isinstance(to, (str, os.PathLike)):
+                return await self._to_path(media, content, Path(to))
+            try:
                 await self._copy(media, content, to)
-                return None
-            return await self._to_path(media, content, Path(to))
+            except (OSError, ValueError) as error:
+                raise _unwritable("The file object", error) from error
+            return None
         finally:
             await content.aclose()
 
@@ -53,40 +62,66 @@ class Download:
         return await self._backend.open_link(url)
 
     async def _to_path(self, media: Media, content: AsyncIterator[bytes], to: Path) -> Path:
-        is_folder = await asyncio.to_thread(to.is_dir)
-        path = to / clean_name(media.name) if is_folder else to
-        part = path.with_name(f".{secrets.token_hex(8)}.part")
+        path, part = to, None
         try:
+            is_folder = await asyncio.to_thread(to.is_dir)
+            path = to / clean_name(media.name) if is_folder else to
+            part = path.with_name(f".{secrets.token_hex(8)}.part")
             if is_folder and await asyncio.to_thread(path.exists):
                 raise FileExistsError(17, "exists already", str(path))
-            with await asyncio.to_thread(open, part, "xb") as file:
+            with await _to_the_end(open, part, "xb") as file:
                 await self._copy(media, content, file)
             # A name that the sender chose must not overwrite anything; one that the caller chose may.
-            await asyncio.to_thread(_move_new if is_folder else os.replace, part, path)
+            await _to_the_end(_move_new if is_folder else os.replace, part, path)
         except (OSError, ValueError) as error:
-            raise ActionError(
-                "file_unwritable",
-                f"{str(path)!a} cannot be written: {getattr(error, 'strerror', None) or error}.",
-                hint="Name another file." if isinstance(error, FileExistsError) else None,
-            ) from error
+            raise _unwritable(f"{str(path)!a}", error) from error
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                part.unlink(missing_ok=True)
+            if part is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    part.unlink(missing_ok=True)
         return path
 
     async def _copy(self, media: Media, content: AsyncIterator[bytes], file: BinaryIO) -> None:
         digest, done = hashlib.sha256(), 0
         async for chunk in content:
-            await asyncio.to_thread(_write, file, digest, chunk)
+            await _to_the_end(_write, file, digest, chunk)
             done += len(chunk)
             self._on_progress(media.name, done, media.size_bytes)
         if done != media.size_bytes or digest.hexdigest() != media.sha256:
             raise ActionError("media_corrupt", "The content does not match the size and hash it was stored with.")
 
 
+async def _to_the_end(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call in a thread; a cancellation waits for its end, so that no file appears behind the caller's back."""
+    job = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        if not job.cancelled() and job.exception() is None and hasattr(job.result(), "close"):
+            job.result().close()
+        raise
+
+
 def _write(file: BinaryIO, digest: "hashlib._Hash", chunk: bytes) -> None:
     digest.update(chunk)
-    file.write(chunk)
+    try:
+        taken = file.write(chunk)
+        # An unbuffered file may take less than it is given.
+        while isinstance(file, io.RawIOBase) and (chunk := chunk[taken or 0 :]):
+            if not taken:
+                raise BlockingIOError(errno.EAGAIN, "it takes no more just now")
+            taken = file.write(chunk)
+    except TypeError as error:
+        raise ActionError("invalid_payload", "A download needs a file object that is open for bytes.") from error
+
+
+def _unwritable(what: str, error: Exception) -> ActionError:
+    return ActionError(
+        "file_unwritable",
+        f"{what} cannot be written: {getattr(error, 'strerror', None) or error}.",
+        hint="Name another file." if isinstance(error, FileExistsError) else None,
+    )
 
 
 def _move_new(part: Path, path: Path) -> None:

@@ -90,6 +90,27 @@ def equal(one: Any, other: Any) -> bool:
     return one is other or payload_key(one) == payload_key(other)
 
 
+def content(payload: Any) -> Any:
+    """What a payload consists of now, with the lists and mappings inside it, for `same_content`."""
+    known = fields(payload)
+    return _copied(payload if known is None else known)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _copied(v) for k, v in value.items()}
+    return [_copied(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def same_content(one: Any, other: Any) -> bool:
+    """Whether two results of `content` are the same all the way down; what is neither list nor mapping as in `equal`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_content(v, other[k]) for k, v in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_content, one, other))
+    return _token(one) == _token(other)
+
+
 def contains(payload: Any, part: Any) -> bool:
     """Whether each key of `part` stands in `payload` with the same value."""
     wanted, given = fields(part), fields(payload)

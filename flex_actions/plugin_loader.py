@@ -133,7 +133,7 @@ class Plugins:
         try:
             await _enter(setup, plugin, stack)
         except BaseException as error:
-            plugin.actions.remove_all()
+            plugin.actions.retire()
             await stack.aclose()
             if isinstance(error, ActionError) or not isinstance(error, Exception):
                 raise
@@ -156,7 +156,7 @@ class Plugins:
             raise RegistrationError(
                 "invalid_registration", f"No plugin {name!r} is loaded.", hint=did_you_mean(name, self._loaded)
             )
-        loaded.plugin.actions.remove_all()
+        loaded.plugin.actions.retire()
         await loaded.stack.aclose()
 
     async def close(self) -> None:
@@ -174,6 +174,9 @@ async def _enter(setup: Setup, plugin: Plugin, stack: contextlib.AsyncExitStack)
     if inspect.isasyncgen(outcome):
         generator = outcome
         outcome = contextlib.asynccontextmanager(lambda: generator)()
+    elif inspect.isgenerator(outcome):
+        plain = outcome
+        outcome = contextlib.contextmanager(lambda: plain)()
     if inspect.isawaitable(outcome):
         outcome = await outcome
     if hasattr(outcome, "__aenter__"):
@@ -238,7 +241,11 @@ def _from_file(path: Path) -> tuple[Setup, str]:
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         setup: Setup = module.setup
+        if not callable(setup):
+            raise TypeError("setup is no function")
     except Exception as error:
+        if spec is not None:
+            sys.modules.pop(spec.name, None)
         raise RegistrationError(
             "invalid_registration",
             f"The plugin file {str(path)!r} cannot be loaded: {type(error).__name__}: {error}",

@@ -217,6 +217,8 @@ class Backend(Protocol):
 
     `channel` arguments take a sid or a unique name. Every call may raise `backend_unavailable` (not open, closed,
     out of reach); writing calls `store_full`, `store_readonly`. A cancelled call leaves nothing half done.
+    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid, a draft without or with
+    both of body and media, a range or life that is negative.
     """
 
     capabilities: Capabilities
@@ -281,7 +283,8 @@ class Backend(Protocol):
 
         Under a `key` used before with the same fingerprint nothing is added: the first message returns, `repeated`
         (if it was deleted since, raises `unknown_message`); with another fingerprint raises `key_reused`.
-        Raises `unknown_channel`, `channel_closed`, `not_a_member`, `media_deleted` (unknown or posted already).
+        Raises `unknown_channel`, `channel_closed`, `not_a_member`, `media_deleted` (unknown, posted already, uploaded
+        for another channel or through another backend object).
         """
 
     async def settle(self, key: str) -> KeyRecord | Settled:

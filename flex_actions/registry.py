@@ -180,6 +180,7 @@ class Registry:
         self._table = Table(PROFILES[profile], self)
         self._owner: str | None = None
         self._handles: list[Handle] = []
+        self._retired = False
 
     # -- registration --
 
@@ -199,12 +200,18 @@ class Registry:
         view.__dict__.update(self.__dict__)
         view._owner = plugin
         view._handles = []
+        view._retired = False
         return view
 
     def remove_all(self) -> None:
         """Remove all that was registered through this object, newest first."""
         while self._handles:
             self._handles.pop().remove()
+
+    def retire(self) -> None:
+        """The same as `remove_all`, for good: from now on nothing can be registered through this object."""
+        self._retired = True
+        self.remove_all()
 
     def register(
         self,
@@ -575,6 +582,12 @@ class Registry:
 
     def _handle(self, remove: Callable[[], None]) -> Handle:
         handle = Handle(remove, self._owner)
+        if self._retired:
+            handle.remove()
+            raise RegistrationError(
+                "invalid_registration",
+                f"The plugin {self._owner} was unloaded; what it registers now would never leave.",
+            )
         if self._owner is not None:
             self._handles.append(handle)
         return handle

@@ -44,7 +44,7 @@ class Replacements:
         self._strict = strict
         self._judge = judge
         self._judged: Any = invocation.payload
-        self._seen = matching.snapshot(invocation.payload) if strict else None
+        self._seen = matching.content(invocation.payload) if strict else None
 
     async def run(self, payload: Any, position: int = 0) -> Any:
         """Run the replacement at `position`, which may run the next, and so on to the body."""
@@ -81,13 +81,15 @@ class Replacements:
         return outcome
 
     async def _original(self, payload: Any) -> Any:
+        outer = self._invocation.hook
         if not self._strict:
             await self._judge(payload)
-        elif payload is not self._judged or not matching.equal(matching.snapshot(payload), self._seen):
-            # Remembered first: what is judged must be what the body gets, also if `original` is called again.
-            self._judged, self._seen = payload, matching.snapshot(payload)
+        elif payload is not self._judged or not matching.same_content(matching.content(payload), self._seen):
+            content = matching.content(payload)
             await self._judge(payload)
-        outer, self._invocation._hook = self._invocation.hook, None
+            # Only now: a payload that was refused must be judged again if `original` is called again.
+            self._judged, self._seen = payload, content
+        self._invocation._hook = None
         try:
             return await run_function(self._body, payload)
         finally:
@@ -120,14 +122,20 @@ class _Call:
             self._ended.set()
 
     async def stop(self) -> None:
-        if self._task is None or self._ended is None:
-            # Never started: closing both keeps Python from warning a second time about what is reported here.
-            if self._wrapper is not None:
-                self._wrapper.close()
-            self._coroutine.close()
+        if self._task is not None and self._ended is not None:
+            self._task.cancel()
+            await self._ended.wait()
             return
-        self._task.cancel()
-        await self._ended.wait()
+        # Never started: closing both keeps Python from warning a second time about what is reported here.
+        self._coroutine.close()
+        if self._wrapper is None:
+            return
+        task = next((t for t in asyncio.all_tasks() if t.get_coro() is self._wrapper), None)
+        if task is None:
+            self._wrapper.close()
+        else:  # wrapped in a task that has not had its first turn
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _not_awaited(hook: Hook) -> ActionError:

@@ -17,6 +17,7 @@ from . import exits
 from .options import Options, shared_options
 from .render import error_facts, put_json, say, say_error, shown
 
+_OTHERS: Final = "Also --chat, --config, --plugin, --profile, --side: see flex-actions --help."
 _CODES: Final = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in exits.MEANINGS.items())
 
 
@@ -43,23 +44,26 @@ class App(NearestGroup):
             # A terminal of another encoding must not stop us at a name that it cannot show.
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
-            with _plain_warnings():
-                value = super().invoke(ctx)
-                sys.stdout.flush()
-            return value
-        except ActionError as error:
-            if ctx.ensure_object(Options).as_json:
-                put_json({"ok": False, "error": error_facts(error)})
-            say_error(error)
-            ctx.exit(exits.exit_code(error.code))
+            return self._run(ctx)
         except KeyboardInterrupt:
             ctx.exit(exits.INTERRUPTED)
         except BrokenPipeError:
             _let_go_of_stdout()
             ctx.exit(exits.CUT_OFF)
         except OSError as error:
+            _let_go_of_stdout()
             say(f"Error: {shown(error)}")
             ctx.exit(exits.REFUSED)
+
+    def _run(self, ctx: click.Context) -> Any:
+        try:
+            with _plain_warnings():
+                return super().invoke(ctx)
+        except ActionError as error:
+            if ctx.ensure_object(Options).as_json:
+                put_json({"ok": False, "error": error_facts(error)})
+            say_error(error)
+            ctx.exit(exits.exit_code(error.code))
 
 
 @contextlib.contextmanager
@@ -76,8 +80,8 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _let_go_of_stdout() -> None:
-    # Otherwise the interpreter flushes at its end and complains about the pipe once more.
-    with contextlib.suppress(OSError, ValueError):
+    """Point stdout nowhere: the interpreter flushes it at its end, and would complain once more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -90,7 +94,7 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., Coroutine[
             options = click.get_current_context().ensure_object(Options)
             return asyncio.run(function(options, *args, **kwargs))
 
-        return group.command(name)(shared_options()(run))
+        return group.command(name, epilog=_OTHERS)(shared_options()(run))
 
     return decorate
 

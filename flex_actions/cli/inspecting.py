@@ -15,9 +15,9 @@ from .sessions import ADMIN
 
 @command(main, "actions")
 async def actions(options: Options) -> None:
-    """List every action: its payload, and its hooks in the order they run.
+    """List every action with its payload and hooks.
 
-    What --plugin brings is shown too. The chat itself is not touched. A key with ? may be left out.
+    Hooks stand in the order they run, those of --plugin too. A key with ? may be left out. The chat is not touched.
     """
     async with connect(
         # Only hooks are asked for: no store should appear for it.
@@ -64,7 +64,9 @@ def _put_action(session: Session, name: str) -> None:
 
 @command(main, "plugins")
 async def plugins(options: Options) -> None:
-    """List the installed plugins: name, distribution, version. A name that two distributions use is a clash."""
+    """List the installed plugins.
+
+    Name, distribution, version, and whether --plugin loads it. A name that two distributions use is a clash."""
     for name, points in sorted(installed_plugins().items()):
         state = "clash" if len(points) > 1 else "loaded" if name in options.plugins else "installed"
         for point in points:

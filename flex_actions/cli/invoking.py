@@ -22,7 +22,7 @@ _INPUT_ONLY: Final = frozenset({"AttachFile", "SetInputText"})
 async def invoke(
     options: Options, action: str, parts: tuple[str, ...], key: str | None, timeout_s: float | None
 ) -> None:
-    """Invoke ACTION with a payload, and print what it returns.
+    """Invoke an action and print what it returns.
 
     \b
     flex-actions invoke SendMediaMessage file@invoice.pdf channelSid=support --as ada

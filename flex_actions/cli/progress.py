@@ -17,7 +17,7 @@ Show = Callable[[str, int, int], None]
 @contextlib.contextmanager
 def progress_shown(session: Session | None = None) -> Iterator[None]:
     """Show the progress of a session (of all, if none is named) while this lasts."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     with contextlib.ExitStack() as stack:

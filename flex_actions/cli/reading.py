@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
 
 import click
 
@@ -41,9 +42,10 @@ async def messages(options: Options, given: str, after_index: int, limit: int | 
 async def follow(  # noqa: PLR0917 - click gives them all by name
     options: Options, given: str, after: str | None, only_new: bool, limit: int | None, timeout_s: float | None
 ) -> None:
-    """Print what happens in a channel, as it happens, also through other processes.
+    """Print what happens in a channel, as it happens.
 
-    With --json each event has a cursor, with which a later `follow --after CURSOR` goes on.
+    Also what other processes do. With --json each event has a cursor, with which a later
+    `follow --after CURSOR` goes on.
     """
     if after is not None and only_new:
         raise click.UsageError("--after and --new exclude each other.", click.get_current_context())
@@ -71,9 +73,10 @@ async def follow(  # noqa: PLR0917 - click gives them all by name
 )
 @click.option("--channel", "given", metavar="CHANNEL", help="The message's channel; rarely needed.")
 async def download(options: Options, message: str, to: str, given: str | None) -> None:
-    """Download the file of a MESSAGE (IM…), or what a link leads to; print where it lies.
+    """Download the file of a MESSAGE, or of a link.
 
-    In a FOLDER it gets the name it was sent under, and overwrites nothing.
+    MESSAGE is a sid (IM…) or a link (flex-media:…). Printed is where the file lies now. In a FOLDER it gets the name
+    it was sent under, and overwrites nothing.
     """
     if to == "-" and options.as_json:
         raise click.UsageError("-o - and --json both want stdout.", click.get_current_context())
@@ -82,10 +85,10 @@ async def download(options: Options, message: str, to: str, given: str | None) -
     async with session_of(options, must_be_someone(options)) as session:
         with progress_shown(session):
             channel = await find_channel(session, given) if given else None
-            target = sys.stdout.buffer if to == "-" else to
+            target: str | BinaryIO = sys.stdout.buffer if to == "-" else to
             path = await session.download(message, target, channel=channel)
     if path is None:
-        sys.stdout.flush()
+        sys.stdout.buffer.flush()
     elif options.as_json:
         put_json({"path": jsonable(path)})
     else:
@@ -137,7 +140,7 @@ def _ends_with_its_reader() -> Iterator[None]:
 
 
 def _pipe_of_stdout() -> int:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or not a file
         descriptor = sys.stdout.fileno()
         if sys.platform == "linux" and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             return descriptor

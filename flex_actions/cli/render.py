@@ -20,7 +20,7 @@ from ..ports import Channel, Event, Link, Message
 # Cc, Cf, Cs, Zl, Zp: escape sequences, reordering, broken lines. Joiners only shape emoji and scripts.
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS: Final = "\u200c\u200d"
-_MAX_DEPTH: Final = 32
+_MAX_DEPTH: Final = 100
 
 
 def shown(text: object) -> str:
@@ -69,16 +69,17 @@ def jsonable(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if depth < _MAX_DEPTH:
-        if isinstance(value, Enum):
-            return jsonable(value.value, depth + 1)
-        if isinstance(value, Mapping):
-            return {str(k): jsonable(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [jsonable(v, depth + 1) for v in value]
-        if attrs.has(type(value)):
-            fields = [f.name for f in attrs.fields(type(value)) if not f.name.startswith("_")]
-            return {camel(name): jsonable(getattr(value, name), depth + 1) for name in fields}
+    if depth == _MAX_DEPTH:  # it may contain itself
+        return "…"
+    if isinstance(value, Enum):
+        return jsonable(value.value, depth + 1)
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(v, depth + 1) for v in value]
+    if attrs.has(type(value)):
+        fields = [f.name for f in attrs.fields(type(value)) if not f.name.startswith("_")]
+        return {camel(name): jsonable(getattr(value, name), depth + 1) for name in fields}
     return str(value)
 
 

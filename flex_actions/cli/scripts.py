@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, BinaryIO, Final, cast
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, BinaryIO, Final
 
 import attrs
 import click
@@ -45,7 +46,9 @@ class Line:
 )
 @click.option("--keep-going", is_flag=True, help="Go on after a line that fails.")
 async def run(options: Options, script: str, keep_going: bool) -> None:
-    """Invoke the actions of a SCRIPT, one JSON object a line; without a SCRIPT, of stdin.
+    """Invoke the actions of a script, one a line.
+
+    Each line of SCRIPT (by default of stdin) is a JSON object:
 
     \b
     {"action": "AttachFile", "payload": {"file": "a.pdf", "channelSid": "support"}}
@@ -67,9 +70,10 @@ async def run(options: Options, script: str, keep_going: bool) -> None:
         if options.identity:
             # A wrong option or plugin is found before the first line does anything.
             await cast_.session(options.identity, None)
-        stream = stack.enter_context(cast("contextlib.AbstractContextManager[BinaryIO]", click.open_file(script, "rb")))
+        stream = stack.enter_context(_opened(script))
+        statements = await stack.enter_async_context(contextlib.aclosing(_statements(stream)))
         with progress_shown():
-            async for number, raw in _statements(stream):
+            async for number, raw in statements:
                 if not await cast_.perform(number, raw):
                     failed = True
                     if not keep_going:
@@ -78,7 +82,15 @@ async def run(options: Options, script: str, keep_going: bool) -> None:
         click.get_current_context().exit(exits.REFUSED)
 
 
-async def _statements(stream: BinaryIO) -> AsyncIterator[tuple[int, bytes | None]]:
+def _opened(script: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    if script != "-":
+        return open(script, "rb")
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed.", click.get_current_context())
+    return contextlib.nullcontext(sys.stdin.buffer)
+
+
+async def _statements(stream: BinaryIO) -> AsyncGenerator[tuple[int, bytes | None], None]:
     async with contextlib.aclosing(lines_of(stream)) as lines:
         async for number, raw in lines:
             text = raw

@@ -1,0 +1,91 @@
+"""The guides tell all there is and nothing that is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flex_actions import CODES, signals
+from flex_actions.cli import exits, main
+from flex_actions.message_input import describe
+from flex_actions.payloads import PAYLOADS, keys_of
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PLUGINS = ROOT / "plugins/README.md"
+GUIDES = [README, PLUGINS, ROOT / "examples/README.md", ROOT / "tests/README.md"]
+
+
+def read(guide):
+    return guide.read_text(encoding="utf-8")
+
+
+def generated(name):
+    """What stands between the markers of a generated table."""
+    found = re.search(rf"^<!-- {name}: .*? -->\n(.*?)^<!-- end -->$", read(PLUGINS), re.MULTILINE | re.DOTALL)
+    return found[1]
+
+
+def rows(facts):
+    return "|  |  |\n|---|---|\n" + "".join(f"| `{name}` | {text} |\n" for name, text in facts)
+
+
+def section(action):
+    return re.search(rf"^### {action}\n(.*?)(?=^##)", read(PLUGINS), re.MULTILINE | re.DOTALL)
+
+
+def prose(guide):
+    return re.sub(r"```.*?```|`[^`]*`", "", read(guide), flags=re.DOTALL)
+
+
+def anchors(guide):
+    headings = re.findall(r"^#+ (.*)$", prose(guide), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings}
+
+
+def links():
+    for guide in GUIDES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(guide)):
+            yield pytest.param(guide, target, id=f"{guide.relative_to(ROOT)}:{target}")
+
+
+def test_the_table_of_the_message_input_is_the_code_s_own():
+    assert generated("message input") == describe() + "\n"
+
+
+def test_the_table_of_signals_is_the_code_s_own():
+    assert generated("signals") == rows((name, s.__doc__) for name, s in signals.SIGNALS.items())
+
+
+def test_the_table_of_error_codes_is_the_code_s_own():
+    assert generated("codes") == rows(CODES.items())
+
+
+@pytest.mark.parametrize("action", PAYLOADS)
+def test_an_action_has_its_section_with_all_keys(action):
+    told = section(action)[1].split("→")[0]
+    shown = {key: f"[`{key}`]" not in told for key in re.findall(r"`(\w+)`", told)}
+    assert shown == keys_of(PAYLOADS[action])
+
+
+@pytest.mark.parametrize("action", PAYLOADS)
+def test_an_action_s_section_names_only_real_errors(action):
+    assert set(re.findall(r"`([a-z]+_[a-z_]+)`", section(action)[1].partition("Errors:")[2])) <= set(CODES)
+
+
+@pytest.mark.parametrize(("guide", "target"), list(links()))
+def test_a_link_leads_somewhere(guide, target):
+    path, _, anchor = target.partition("#")
+    file = (guide.parent / path).resolve() if path else guide
+    assert file.exists()
+    assert not anchor or anchor in anchors(file)
+
+
+def test_the_readme_has_every_command():
+    told = set(re.findall(r"\b[a-z-]+\b", read(README).partition("| command |")[2].partition("\n\n")[0]))
+    assert {*main.commands, *main.commands["channel"].commands} <= told
+
+
+def test_the_readme_has_every_exit_code():
+    told = read(README).partition("| exit code |")[2]
+    assert all(f"| {code} | {meaning} |\n" in told for code, meaning in exits.MEANINGS.items())
