@@ -152,6 +152,10 @@ class Event:
     identity: str | None = None
 
 
+Disposition = Literal["attachment", "inline"]
+"""How a browser should take a file: save it, or show it if it is of a harmless type."""
+
+
 @attrs.frozen
 class Link:
     """A temporary address of a file; `expires_at` in seconds since the epoch, UTC."""
@@ -309,7 +313,13 @@ class Backend(Protocol):
         """The content of a posted file, or a range of it. Raises `media_deleted`, `media_corrupt`, while iterating."""
 
     async def temporary_link(
-        self, media_sid: str, *, reader: str, ttl_s: float = LINK_LIFE_S, members_only: bool = True
+        self,
+        media_sid: str,
+        *,
+        reader: str,
+        ttl_s: float = LINK_LIFE_S,
+        members_only: bool = True,
+        disposition: Disposition = "attachment",
     ) -> Link:
         """A link that opens until `ttl_s` from now, while the media exists and `reader` stays a member.
 
@@ -332,3 +342,23 @@ class Backend(Protocol):
 
     async def last_cursor(self, channel: str) -> str:
         """The cursor of the newest event. Raises `unknown_channel`."""
+
+
+@runtime_checkable
+class Addressable(Protocol):
+    """What a backend has besides if `flex-actions serve` can serve its links. An address is told before `/media/`."""
+
+    async def public_url(self) -> str | None:
+        """Where links lead: as configured, else as saved in the store, else None."""
+
+    async def save_public_url(self, url: str | None, *, insecure: bool = False) -> str | None:
+        """Save where links of all processes lead, or forget it with None; what was saved before.
+
+        Raises `invalid_config`: no such URL, or `http://` to another machine without `insecure`.
+        """
+
+    async def lease_address(self, url: str, *, life_s: float) -> None:
+        """Say that a server on this machine answers at `url` until `life_s` from now; said again while it runs."""
+
+    async def end_lease(self, url: str) -> None:
+        """Say that it does not any more; nothing happens if another one took its place."""

@@ -20,13 +20,17 @@ _OWN: Final = {
 }
 
 
-def make_backend(url: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS) -> Backend:
+def make_backend(
+    url: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS, public_url: str | None = None
+) -> Backend:
     """The backend of a URL, not opened yet.
 
     Args:
         url: a scheme, a colon, and what that scheme's backend wants to know.
         clock: where it takes times from.
         ids: where it takes identifiers from.
+        public_url: where its files are served over HTTP, for a backend that gives links of its own; by default what
+            the environment variable FLEX_ACTIONS_PUBLIC_URL says, or what `flex-actions serve` has saved.
 
     Raises:
         ActionError: `invalid_config` if the scheme is unknown or does not like the rest.
@@ -38,17 +42,25 @@ def make_backend(url: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS
             "A backend is named by a URL with a scheme.",
             hint="Write 'local:PATH', 'memory:' or 'memory:NAME'.",
         )
-    return cast(Backend, _class_of(scheme)(rest, clock=clock, ids=ids))
+    known: dict[str, Any] = {"clock": clock, "ids": ids}
+    if public_url is not None:
+        known["public_url"] = public_url
+    return cast(Backend, _class_of(scheme)(rest, **known))
 
 
 @contextlib.asynccontextmanager
-async def open_backend(url: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS) -> AsyncIterator[Backend]:
+async def open_backend(
+    url: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS, public_url: str | None = None
+) -> AsyncIterator[Backend]:
     """An opened backend, closed at the end; may be shared by any number of sessions on the same event loop.
+
+    Args:
+        url, clock, ids, public_url: see `make_backend`.
 
     Raises:
         ActionError: as `make_backend` and `ports.Backend.open`.
     """
-    backend = make_backend(url, clock=clock, ids=ids)
+    backend = make_backend(url, clock=clock, ids=ids, public_url=public_url)
     await backend.open()
     try:
         yield backend

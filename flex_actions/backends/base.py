@@ -17,6 +17,7 @@ from ..ports import (
     PURGE_EVERY_S,
     Capabilities,
     Channel,
+    Disposition,
     Draft,
     Event,
     Key,
@@ -30,6 +31,7 @@ from ..ports import (
     Settled,
 )
 from . import links, texts
+from .addresses import checked_public_url, configured_public_url
 from .event_log import PURGE_ROWS
 from .store import Store, Upload
 from .waiting import Feed, Follower, closed
@@ -45,9 +47,10 @@ class StoreBackend(ABC):
 
     capabilities: Capabilities
 
-    def __init__(self, *, clock: Clock, ids: Ids) -> None:
+    def __init__(self, *, clock: Clock, ids: Ids, public_url: str | None = None) -> None:
         self.clock = clock
         self.ids = ids
+        self._public_url = configured_public_url(public_url)
         self._uploads: dict[str, Upload] = {}
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
@@ -314,17 +317,27 @@ class StoreBackend(ABC):
                 yield chunk
 
     async def temporary_link(
-        self, media_sid: str, *, reader: str, ttl_s: float = LINK_LIFE_S, members_only: bool = True
+        self,
+        media_sid: str,
+        *,
+        reader: str,
+        ttl_s: float = LINK_LIFE_S,
+        members_only: bool = True,
+        disposition: Disposition = "attachment",
     ) -> Link:
-        """A link that opens until `ttl_s` from now."""
+        """A link that opens until `ttl_s` from now; over HTTP if the store knows where."""
         texts.checked_ttl(ttl_s)
         now = self.clock.now()
         texts.storable(reader, "reader")
-        media, membership = await self._write(lambda store: store.issue_link(media_sid, reader, members_only, now))
+        if disposition not in ("attachment", "inline"):
+            raise ActionError("invalid_payload", f"There is no disposition {disposition!r}.")
+        (media, membership), base = await self._write(
+            lambda store: (store.issue_link(media_sid, reader, members_only, now), self._address(store, now))
+        )
         keys = self._look(lambda store: store.link_keys)
         key_id = next(reversed(keys))
-        claims = links.LinkClaims(media.sid, now + ttl_s, reader, membership)
-        url = links.make_url(claims, key_id=key_id, secret=keys[key_id])
+        claims = links.LinkClaims(media.sid, now + ttl_s, reader, membership, disposition)
+        url = links.make_url(claims, key_id=key_id, secret=keys[key_id], base=base)
         return Link(url, claims.expires_at, media.name, media.content_type, media.size_bytes, media.sha256)
 
     async def open_link(self, url: str) -> tuple[Media, AsyncGenerator[bytes, None]]:
@@ -333,6 +346,29 @@ class StoreBackend(ABC):
         claims = links.read_url(url, keys=keys, now=self.clock.now())
         media = self._look(lambda store: store.follow_link(claims.media_sid, claims.reader, claims.membership))
         return media, self.open_media(media.sid)
+
+    # Addresses
+
+    def _address(self, store: Store, now: float) -> str | None:
+        return self._public_url or store.address(now)
+
+    async def public_url(self) -> str | None:
+        """Where links lead: as configured, else as saved in the store."""
+        return self._public_url or self._look(lambda store: store.public_url())
+
+    async def save_public_url(self, url: str | None, *, insecure: bool = False) -> str | None:
+        """Save where links lead, or forget it; what was saved before."""
+        checked = None if url is None else checked_public_url(url, insecure=insecure)
+        return await self._write(lambda store: store.set_public_url(checked))
+
+    async def lease_address(self, url: str, *, life_s: float) -> None:
+        """Say that a server on this machine answers at `url` until `life_s` from now."""
+        checked, now = checked_public_url(url), self.clock.now()
+        await self._write(lambda store: store.lease_address(checked, now, now + life_s))
+
+    async def end_lease(self, url: str) -> None:
+        """Say that it does not any more."""
+        await self._write(lambda store: store.end_lease(url))
 
     # Events
 

@@ -4,7 +4,7 @@ A link is a token behind a prefix. The token is plain fields and a signature ove
 
     v1~<key id>~<media sid>~<expiry>~<disposition>~<membership>~<reader>~<signature>
 
-Every character is safe in a URL's path, so the same token may stand behind `flex-media:` or an HTTP address.
+Every character is safe in a URL's path, so the same token stands behind `flex-media:` or an HTTP address and `/media/`.
 """
 
 import base64
@@ -12,17 +12,17 @@ import hashlib
 import hmac
 import math
 from collections.abc import Mapping
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import attrs
 
 from ..errors import ActionError
+from ..ports import Disposition
 
 SCHEME: Final = "flex-media:"
+PATH: Final = "/media/"
 MAX_TOKEN_CHARS: Final = 8192
 _VERSION: Final = "v1"
-
-Disposition = Literal["attachment", "inline"]
 
 
 @attrs.frozen
@@ -93,16 +93,31 @@ def read_token(token: str, *, keys: Mapping[str, bytes], now: float) -> LinkClai
     return claims
 
 
-def make_url(claims: LinkClaims, *, key_id: str, secret: bytes) -> str:
-    """A `flex-media:` link; raises as `make_token`."""
-    return SCHEME + make_token(claims, key_id=key_id, secret=secret)
+def make_url(claims: LinkClaims, *, key_id: str, secret: bytes, base: str | None = None) -> str:
+    """A link below `base` (an HTTP address), or a `flex-media:` link; raises as `make_token`."""
+    token = make_token(claims, key_id=key_id, secret=secret)
+    return SCHEME + token if base is None else base + PATH + token
 
 
 def read_url(url: str, *, keys: Mapping[str, bytes], now: float) -> LinkClaims:
-    """The claims of a `flex-media:` link; raises as `read_token`."""
-    if not isinstance(url, str) or not url.startswith(SCHEME):
+    """The claims of a link in either form; raises as `read_token`.
+
+    Whatever host an HTTP link names: the signature says whose it is, and an address may have changed since.
+    """
+    if not isinstance(url, str):
         raise _invalid()
-    return read_token(url[len(SCHEME) :], keys=keys, now=now)
+    if url.startswith(SCHEME):
+        return read_token(url[len(SCHEME) :], keys=keys, now=now)
+    before, _, token = url.rpartition("/")
+    if not before.startswith(("https://", "http://")) or not f"{before}/".endswith(PATH):
+        raise _invalid()
+    return read_token(token, keys=keys, now=now)
+
+
+def disposition_of(token: str) -> Disposition:
+    """How a browser should take the file of a token that has been verified already."""
+    fields = token.split("~")
+    return "inline" if len(fields) == 8 and fields[4] == "inline" else "attachment"
 
 
 def _signed_fields(token: str, keys: Mapping[str, bytes]) -> list[str]:

@@ -12,14 +12,14 @@ from typing import Final, TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from ..errors import ActionError
-from ..files import CHUNK_BYTES, File
+from ..files import File
 from ..ports import Capabilities, Media, Progress
 from . import sql
 from .base import StoreBackend
 from .media_folder import MediaFolder, Part, copy, make_folder
 from .presence import Presence
 from .store import Store
-from .transfers import Ticker, gathered_chunks, media_corrupt, open_at
+from .transfers import READ_BYTES, Ticker, gathered_chunks, media_corrupt, open_at
 from .waiting import Feed, closed
 from .workers import Mailbox, Workers
 from .writer import Writer
@@ -40,15 +40,18 @@ class LocalBackend(StoreBackend):
         path: the folder.
         clock: where times come from.
         ids: where sids come from.
+        public_url: where its files are served, if not as saved in the store.
 
     Raises:
-        ActionError: `invalid_config` if the path is empty.
+        ActionError: `invalid_config` if the path is empty or the public URL wrong, also one of the environment.
     """
 
     capabilities = Capabilities(scheme="local", durable=True)
 
-    def __init__(self, path: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS) -> None:
-        super().__init__(clock=clock, ids=ids)
+    def __init__(
+        self, path: str, *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS, public_url: str | None = None
+    ) -> None:
+        super().__init__(clock=clock, ids=ids, public_url=public_url)
         if not path or "\0" in path:
             raise ActionError("invalid_config", "local: needs the path of a folder.", hint="Write 'local:./chat'.")
         self.path = os.path.abspath(os.path.expanduser(path))
@@ -258,7 +261,7 @@ class LocalBackend(StoreBackend):
                 yield chunk
                 self._opened()
                 if left:
-                    chunk = await self._hop(functools.partial(opened.read, min(left, CHUNK_BYTES)))
+                    chunk = await self._hop(functools.partial(opened.read, min(left, READ_BYTES)))
 
     # Other processes
 

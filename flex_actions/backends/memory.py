@@ -9,12 +9,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
-from ..files import CHUNK_BYTES, File, _BytesSource
+from ..files import File, _BytesSource
 from ..ports import Capabilities, Media, Progress
 from . import sql
 from .base import StoreBackend
 from .media_folder import too_large
 from .store import Store, media_deleted
+from .transfers import READ_BYTES
 from .waiting import Feed
 
 T = TypeVar("T")
@@ -44,12 +45,23 @@ class MemoryBackend(StoreBackend):
         name: empty for a private one; all of one name in a process share one chat, from any thread.
         clock: where times come from.
         ids: where sids come from.
+        public_url: where its files are served, if not as saved in the store.
+
+    Raises:
+        ActionError: `invalid_config` for a wrong public URL, also one of the environment.
     """
 
     capabilities = Capabilities(scheme="memory", durable=False)
 
-    def __init__(self, name: str = "", *, clock: Clock = SYSTEM_CLOCK, ids: Ids = RANDOM_IDS) -> None:
-        super().__init__(clock=clock, ids=ids)
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        ids: Ids = RANDOM_IDS,
+        public_url: str | None = None,
+    ) -> None:
+        super().__init__(clock=clock, ids=ids, public_url=public_url)
         self.name = name
 
     async def _open(self) -> Feed:
@@ -157,9 +169,9 @@ class MemoryBackend(StoreBackend):
         if content is None:
             raise media_deleted(media.sid)
         end = len(content) if length is None else min(len(content), offset + length)
-        for start in range(offset, end, CHUNK_BYTES):
+        for start in range(offset, end, READ_BYTES):
             self._opened()
-            yield content[start : min(end, start + CHUNK_BYTES)]
+            yield content[start : min(end, start + READ_BYTES)]
 
 
 async def _pieces(file: File) -> AsyncGenerator[bytes, None]:

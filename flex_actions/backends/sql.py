@@ -97,6 +97,15 @@ CREATE TABLE idempotency (
     idx INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+# Came later than the first stores; whoever opens one adds it.
+SETTING: Final = """
+CREATE TABLE IF NOT EXISTS setting (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    since REAL,
+    until REAL
+) WITHOUT ROWID
+"""
 _TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
 
 
@@ -140,6 +149,8 @@ def prepare(db: sqlite3.Connection) -> None:
             raise
     _check_ours(db)
     db.execute("PRAGMA journal_mode=WAL")
+    if "setting" not in _tables(db):
+        db.execute(SETTING)
     db.execute("PRAGMA journal_size_limit=16777216")
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from ..errors import ActionError
 from ..ports import Draft, Key, KeyRecord, Media, Message, Posted, Settled
+from .addresses import Addresses
 from .channels import not_a_member
 from .event_log import EventLog
 from .rows import MESSAGE, to_message
@@ -46,8 +47,8 @@ class Upload:
                 self._taken_by = None
 
 
-class Store(EventLog):
-    """All operations on one connection: those on channels and events, and these on messages and their files."""
+class Store(EventLog, Addresses):
+    """All operations on one connection: on channels, events and addresses, and these on messages and their files."""
 
     def post(
         self,

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from ..errors import ActionError
 from ..files import CHUNK_BYTES, File
 from ..ports import Media, Progress
 from .media_folder import too_large
 from .store import media_deleted
+
+READ_BYTES: Final = 1024 * 1024  # larger than what is written at once: each piece read costs a hop to a worker
 
 
 class Ticker:
@@ -71,7 +73,7 @@ def open_at(path: str, media: Media, offset: int, left: int) -> tuple[BinaryIO, 
         if os.fstat(opened.fileno()).st_size != media.size_bytes:
             raise media_corrupt(media)
         opened.seek(min(offset, media.size_bytes))
-        return opened, opened.read(min(left, CHUNK_BYTES))
+        return opened, opened.read(min(left, READ_BYTES))
     except BaseException:
         opened.close()
         raise
