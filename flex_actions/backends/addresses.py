@@ -85,7 +85,7 @@ def checked_public_url(url: str, *, insecure: bool = False) -> str:
         raise ActionError(
             "invalid_config",
             f"Links at {url[:80]!a} could be read by others on their way: a public URL begins with https://.",
-            hint="Put a server that speaks TLS in front; only flex-actions serve --insecure takes http:// all the same.",
+            hint="Put a proxy that speaks TLS in front; only flex-actions serve --insecure takes http:// all the same.",
         )
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 

@@ -122,4 +122,4 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Options)
 
 
-from . import channels, inspecting, invoking, reading, scripts  # noqa: E402,F401 - they add their commands to `main`
+from . import channels, inspecting, invoking, reading, scripts, serving  # noqa: E402,F401 - they add their commands to `main`

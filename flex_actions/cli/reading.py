@@ -75,8 +75,8 @@ async def follow(  # noqa: PLR0917 - click gives them all by name
 async def download(options: Options, message: str, to: str, given: str | None) -> None:
     """Download the file of a MESSAGE, or of a link.
 
-    MESSAGE is a sid (IM…) or a link (flex-media:…). Printed is where the file lies now. In a FOLDER it gets the name
-    it was sent under, and overwrites nothing.
+    MESSAGE is a sid (IM…) or a link (flex-media:…, https://…). Printed is where the file lies now. In a FOLDER it gets
+    the name it was sent under, and overwrites nothing.
     """
     if to == "-" and options.as_json:
         raise click.UsageError("-o - and --json both want stdout.", click.get_current_context())
