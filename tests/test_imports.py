@@ -10,10 +10,12 @@ HEAVY = [
     "requests",
     "aiohttp",
     "starlette",
+    "uvicorn",
     "sqlite3",
     "click",
     "rich",
     "flex_actions.cli",
+    "flex_actions.server",
     "flex_actions.testing",
     "flex_actions.backends.local",
     "flex_actions_plugins",
@@ -46,3 +48,7 @@ def test_a_session_in_memory_loads_no_twilio_and_no_command_line(tmp_path):
 
 def test_the_command_line_loads_no_twilio(tmp_path):
     assert loaded_after("import flex_actions.cli", tmp_path).isdisjoint({"twilio", "requests", "aiohttp", "rich"})
+
+
+def test_the_command_line_loads_the_server_only_to_serve(tmp_path):
+    assert loaded_after("import flex_actions.cli", tmp_path).isdisjoint({"starlette", "uvicorn", "httptools"})

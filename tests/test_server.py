@@ -51,8 +51,8 @@ class Answer:
         return json.loads(self.body)["code"]
 
 
-async def ask(app, target, *, method="GET", headers=()):
-    """The app's answer to one request."""
+async def ask(app, target, *, method="GET", headers=(), sent=None):
+    """The app's answer to one request; its messages are added to `sent` as they come."""
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
@@ -68,7 +68,7 @@ async def ask(app, target, *, method="GET", headers=()):
         "server": ("test", 80),
         "client": ("test", 1),
     }
-    sent = []
+    sent = [] if sent is None else sent
 
     async def receive():
         await asyncio.Event().wait()
@@ -518,8 +518,22 @@ class Broken:
     ids=["too short", "corrupt", "too long", "unreadable", "empty"],
 )
 async def test_what_cannot_be_sent_to_its_end_never_looks_complete(backend, path, pieces):
+    sent = []
     with capture_logs(), pytest.raises(StreamBroken):
-        await ask(media_app(Broken(backend, pieces)), path)
+        await ask(media_app(Broken(backend, pieces)), path, sent=sent)
+    assert all(message["more_body"] for message in sent[1:])
+    assert sum(len(message["body"]) for message in sent[1:]) < len(PDF)
+
+
+async def test_a_broken_stream_is_a_broken_connection(path, backend):
+    class Breaking(Endless):
+        async def open_media(self, sid, *, offset=0, length=None):
+            yield bytes(READ_BYTES)
+            raise ActionError("media_corrupt", "x")
+
+    async with running(Breaking(backend)) as serving:
+        alive = request(path).replace(b"connection: close\r\n", b"")
+        assert len(await raw(serving, alive)) < READ_BYTES + 2000
 
 
 async def test_a_file_that_vanished_is_refused_before_anything_is_promised(tmp_path):
@@ -705,7 +719,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(backend):
 
 
 async def test_a_head_that_never_ends_is_cut_short(backend):
-    async with running(backend) as serving:
+    async with running(backend, limits=Limits(head_s=3600)) as serving:
         answer = await raw(serving, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200_000)
     assert status_of(answer) in (None, 431)  # what was sent meanwhile may reset the connection first
 
@@ -714,7 +728,25 @@ async def test_an_idle_connection_is_closed(backend, path):
     alive = request(path).replace(b"connection: close\r\n", b"")
     async with running(backend, limits=Limits(idle_s=0.05, head_s=0.05)) as serving:
         assert (await raw(serving, alive)).endswith(PDF)
-        assert (await raw(serving, alive + b"\r\n\r\n")).endswith(PDF)
+
+
+async def test_empty_lines_keep_no_connection_open(backend, path):
+    alive = request(path).replace(b"connection: close\r\n", b"")
+    async with running(backend, limits=Limits(idle_s=1, head_s=0.05)) as serving, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(serving.address.rpartition(":")[2]))
+        writer.write(alive)
+        await reader.readuntil(PDF)
+        writer.write(b"\r\n")
+        await until_the_end(reader)
+        writer.transport.abort()
+
+
+async def test_too_many_requests_behind_one_another_end_the_connection(backend, path):
+    held = Endless(backend)
+    held.open_link = Held(backend).open_link
+    alive = request(path).replace(b"connection: close\r\n", b"")
+    async with running(held, limits=Limits(grace_s=0.1)) as serving:
+        assert await raw(serving, alive * 5000) == b""
 
 
 async def test_more_connections_than_allowed_are_turned_away(backend, path):
@@ -752,9 +784,9 @@ class Endless:
             self.ended.set()
 
 
-async def begin_to_read(serving, path):
+async def begin_to_read(serving, path, *, times=1):
     reader, writer = await asyncio.open_connection("127.0.0.1", int(serving.address.rpartition(":")[2]))
-    writer.write(request(path))
+    writer.write(request(path).replace(b"connection: close\r\n", b"") * times)
     head = await reader.readuntil(b"\r\n\r\n")
     assert b"content-length: 1099511627776\r\n" in head
     return reader, writer
@@ -779,9 +811,8 @@ async def test_a_reader_that_goes_away_ends_its_stream(backend, path):
 
 async def test_a_reader_with_requests_behind_its_stream_is_missed_too(backend, path):
     endless = Endless(backend)
-    async with running(endless, limits=Limits(stall_s=1)) as serving, asyncio.timeout(20):
-        _, writer = await begin_to_read(serving, path)
-        writer.write(request(path))
+    async with running(endless) as serving, asyncio.timeout(20):
+        _, writer = await begin_to_read(serving, path, times=3)
         writer.transport.abort()
         await endless.ended.wait()
 
@@ -808,6 +839,22 @@ async def test_a_reader_must_take_a_little_in_each_while(taken, dropped):
     assert (protocol.transport.aborted, protocol._stall_timer is None) == (dropped, dropped)
     if protocol._stall_timer is not None:
         protocol._stall_timer.cancel()
+
+
+async def test_whatever_waits_for_a_reader_is_watched(backend, path, monkeypatch):
+    """Also the end of an answer, which no part of the app waits for: nothing may lie in a buffer unwatched."""
+    limits = asyncio.Queue()
+
+    class Noting(GuardedProtocol):
+        def pause_writing(self):
+            super().pause_writing()
+            limits.put_nowait((self.transport.get_write_buffer_limits(), self._stall_timer is not None))
+
+    monkeypatch.setattr("flex_actions.server.running.protocol_class", lambda limits: Noting)
+    async with running(Endless(backend)) as serving, asyncio.timeout(20):
+        _, writer = await begin_to_read(serving, path)
+        assert await limits.get() == ((0, 0), True)
+        writer.transport.abort()
 
 
 async def test_a_server_ends_in_the_middle_of_a_stream_and_cuts_it(backend, path):

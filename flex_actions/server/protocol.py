@@ -122,11 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Read on, unless a head grows too long or is none."""
         if self._in_head:
             self._head_bytes += len(data)
-        try:
-            super().data_received(data)
-        except Exception:
-            # Some heads pass the parser and fail behind it: a path that is none, or not ASCII.
-            self.send_400_response("")
+        super().data_received(data)
         idle = self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None
         if idle and not self._in_head:
             # Empty lines between requests begin nothing, but have stopped uvicorn's own timer.
