@@ -3,12 +3,15 @@
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from flex_actions.cli import main
 from flex_actions.server import running
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +96,13 @@ def test_the_environment_names_the_public_url(at_once, monkeypatch):
 def test_its_options_reach_the_server(at_once):
     cli("serve", "--port", "0", "--concurrency", "3", "--no-access-log", "--no-register")
     assert (at_once["limits"].concurrency, at_once["access_log"], at_once["register"]) == (3, False, False)
+
+
+@pytest.mark.parametrize("words", ["serve", "serve --public-url https://files.example.org"])
+def test_the_readme_shows_what_it_prints(at_once, words):
+    result = cli(*words.split(), "--port", "0")
+    printed = (result.stdout + result.stderr).replace(result.stdout.strip(), "http://127.0.0.1:8080")
+    assert f"$ flex-actions {words}\n{printed}```" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

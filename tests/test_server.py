@@ -745,7 +745,7 @@ async def test_too_many_requests_behind_one_another_end_the_connection(backend, 
     held = Endless(backend)
     held.open_link = Held(backend).open_link
     alive = request(path).replace(b"connection: close\r\n", b"")
-    async with running(held, limits=Limits(grace_s=0.1)) as serving:
+    async with running(held, limits=Limits(grace_s=0.1, head_s=3600)) as serving:
         assert await raw(serving, alive * 5000) == b""
 
 
