@@ -86,11 +86,11 @@ def test_the_file_of_an_http_link_is_downloaded_without_a_server(at_once, folder
     assert (folder / "copy.pdf").read_bytes() == b"%PDF-"
 
 
-def test_the_environment_names_the_public_url(at_once, monkeypatch):
+def test_the_environment_may_name_the_public_url_that_is_saved(at_once, monkeypatch):
     monkeypatch.setenv("FLEX_ACTIONS_PUBLIC_URL", "https://env.example")
     assert "https://env.example/media/" in cli("serve", "--port", "0").stderr
     monkeypatch.delenv("FLEX_ACTIONS_PUBLIC_URL")
-    assert cli("serve", "--forget-public-url").stdout == ""
+    assert cli("serve", "--forget-public-url").stdout == "https://env.example\n"
 
 
 def test_its_options_reach_the_server(at_once):

@@ -10,7 +10,7 @@ import pytest
 from flex_actions import ActionError, File, connect, signals
 from flex_actions.backends.memory import MemoryBackend
 
-DATA = bytes(range(256)) * 4096  # 1 MiB: several chunks
+DATA = bytes(range(256)) * 3 * 4096  # 3 MiB: several chunks
 
 
 async def send(session, channel, name="a.pdf", data=DATA):

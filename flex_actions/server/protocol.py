@@ -1,7 +1,6 @@
 """uvicorn's HTTP protocol with what it leaves open: heads that never end, readers that do not read, cut streams."""
 
 import asyncio
-import contextlib
 import json
 from typing import Any, Final
 
@@ -172,6 +171,5 @@ class GuardedProtocol(HttpToolsProtocol):
             self._watch(waiting)
 
     def drop(self) -> None:
-        """Cut the connection, if it is still there."""
-        with contextlib.suppress(AttributeError):  # it may not have been made yet
-            self.transport.abort()
+        """Cut the connection."""
+        self.transport.abort()

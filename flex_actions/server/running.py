@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import attrs
 import uvicorn
 
-from ..backends.addresses import is_loopback
+from ..backends.addresses import checked_public_url, is_loopback
 from ..errors import ActionError
 from ..ports import Addressable, Backend
 from .app import media_app
@@ -76,8 +76,12 @@ async def serve(
         raise ActionError(
             "invalid_config", f"The links of a {backend.capabilities.scheme}: chat are not served by flex-actions."
         )
+    if public_url is None:
+        public, insecure = await backend.public_url(), True  # whoever configured or saved it has decided that
+    else:
+        public = checked_public_url(public_url, insecure=insecure)
     found = await asyncio.to_thread(_resolve, host, port)
-    if public_url is None and await backend.public_url() is None and not is_loopback(str(found[1][0])):
+    if public is None and not is_loopback(str(found[1][0])):
         raise ActionError(
             "invalid_config",
             f"Other machines can reach {host}, so links must say under which address they do.",
@@ -89,8 +93,11 @@ async def serve(
         address = _address_of(listening)
         # The signals first: whoever is told that it is ready may end it at once.
         with server.signals():
-            async with _told(backend, public_url, insecure, address if register else None):
-                public = await backend.public_url()
+            async with contextlib.AsyncExitStack() as stack:
+                if public is not None:
+                    await backend.save_public_url(public, insecure=insecure)
+                elif register:
+                    await stack.enter_async_context(_leased(backend, address))
                 ready(Serving(address, public or (address if register else None), public is not None, server.end))
                 try:
                     await server.serve(sockets=[listening])
@@ -147,15 +154,8 @@ def _config(backend: Backend, limits: Limits, access_log: bool) -> uvicorn.Confi
 
 
 @contextlib.asynccontextmanager
-async def _told(
-    backend: Addressable, public_url: str | None, insecure: bool, address: str | None
-) -> AsyncIterator[None]:
-    """The store knows meanwhile where its links lead."""
-    if public_url is not None:
-        await backend.save_public_url(public_url, insecure=insecure)
-    if address is None or await backend.public_url() is not None:
-        yield
-        return
+async def _leased(backend: Addressable, address: str) -> AsyncIterator[None]:
+    """Links of the chat lead to this address meanwhile."""
     await backend.lease_address(address, life_s=LEASE_S)
     renewing = asyncio.create_task(_renew(backend, address))
     try:
