@@ -173,7 +173,7 @@ class Registry:
     """
 
     def __init__(self, profile: str = "strict") -> None:
-        if profile not in PROFILES:
+        if not isinstance(profile, str) or profile not in PROFILES:
             raise RegistrationError(
                 "invalid_registration", f"No profile {profile!r}.", hint=did_you_mean(profile, PROFILES)
             )
