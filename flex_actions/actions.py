@@ -91,7 +91,7 @@ class Actions(Registry):
             self._emit("invocationBegin")
         token = current.set(invocation)
         try:
-            # Looked at once: who begins to observe in the middle sees the next invocation. (In Flex also this one's end.)
+            # Looked at once: who begins to observe in the middle sees the next invocation (in Flex this one's end).
             observed = not strict
             if table.observed or _began.receivers or _ended.receivers:
                 observed = True

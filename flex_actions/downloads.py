@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import errno
 import hashlib
 import io
 import os

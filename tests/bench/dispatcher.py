@@ -289,7 +289,7 @@ def _lines(path: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Figures of the dispatcher, as ratios.")
-    parser.add_argument("--rounds", type=int, default=25, help="how often each case is measured (default 25)")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each case is measured (default 15)")
     parser.add_argument("--channels", type=int, default=20_000, help="channels known to the chat (default 20,000)")
     parser.add_argument("--flex", action="store_true", help="also the real Flex, from npm, in a throw-away folder")
     asyncio.run(run(parser.parse_args()))
