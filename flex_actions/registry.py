@@ -142,7 +142,7 @@ class Table:
         self.events: dict[str, tuple[Hook, ...]] = dict.fromkeys(PLAIN_EVENTS, ())
         self.observed = False
         self.sealed = False
-        self.numbers = itertools.count(1)
+        self.next_number = itertools.count(1).__next__
         self.background: set[Task[Any]] = set()
 
 
@@ -597,8 +597,8 @@ class Registry:
             try:
                 # A Flex listener may name what its event does not bring, as in JavaScript.
                 outcome = hook.call(*(facts + (None,) * 3)[: hook.arity])
-                if isawaitable(outcome):
-                    self._table.background.add(task := start_now(outcome).task)
+                if isawaitable(outcome) and (task := start_now(outcome).task) is not None:
+                    self._table.background.add(task)
                     task.add_done_callback(self._table.background.discard)
             except Exception:
                 if not self._table.strict:
