@@ -17,9 +17,9 @@ from .hooks import VETO, Hook
 from .invocation import FlexInvocation, Invocation, current, place
 from .logs import logger
 from .readonly import read_only
-from .registry import DEFAULT, Action, Function, Registry
+from .registry import Action, Function, Registry
 from .replacing import Replacements, run_function
-from .steps import resume, start_coroutine, start_now
+from .steps import first_step, resume, wrapped
 
 _began: Final = signals.invocation_began
 _ended: Final = signals.invocation_ended
@@ -126,19 +126,11 @@ class Actions(Registry):
                         self._hook_error(invocation, hook, error)
                     if invocation.aborted:
                         break
-                if action.guard and not invocation.aborted:
-                    await self._guarded(action, body, invocation, payload)
-                invocation._hook = None
-                if invocation.aborted:
-                    _raise_aborted(invocation)
-                if body.check is not None and not action.guard:
-                    await run_function(body.check, payload)
-                if action.replacements:
-                    result = await self._replaced(action, body, invocation)
-                elif body.is_async:
+                if body.is_plain and action.is_plain and not invocation.aborted:
+                    invocation._hook = None
                     result = await body.call(payload)
-                elif isawaitable(result := body.call(payload)):
-                    result = await result
+                else:
+                    result = await self._decided(action, body, invocation, payload)
                 invocation._result = result
                 for hook in action.after:
                     invocation._hook = hook
@@ -173,7 +165,9 @@ class Actions(Registry):
             raise
         finally:
             _leave(token)
-            if fresh.pop(invocation, DEFAULT) is DEFAULT:
+            try:
+                del fresh[invocation]
+            except KeyError:
                 action.forget(invocation)
             if observed:
                 self._observe_end(invocation)
@@ -280,6 +274,19 @@ class Actions(Registry):
         )
         signals.hook_failed.emit(self._table.sender, invocation=invocation, hook=hook, error=error)
 
+    async def _decided(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> Any:
+        """What lies between the before and the after hooks: guards, the verdict, the check, body or replacements."""
+        if action.guard and not invocation.aborted:
+            await self._guarded(action, body, invocation, payload)
+        invocation._hook = None
+        if invocation.aborted:
+            _raise_aborted(invocation)
+        if body.check is not None and not action.guard:
+            await run_function(body.check, payload)
+        if action.replacements:
+            return await self._replaced(action, body, invocation)
+        return await run_function(body, payload)
+
     async def _guarded(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> None:
         """Run the guards, then the check, and make sure that what they saw is what the body gets."""
         seen = matching.content(payload)
@@ -370,16 +377,17 @@ class Actions(Registry):
                 self._report(invocation, hook, error)
                 skipped = True
                 break
-            if hook.is_async:
-                started = start_coroutine(outcome, loop, caller)
-            elif outcome is None or not isawaitable(outcome):
-                continue
+            if not hook.is_async:
+                if outcome is None or not isawaitable(outcome):
+                    continue
+                outcome = wrapped(outcome)
+            try:
+                task = first_step(outcome, loop, caller)
+            except (Exception, asyncio.CancelledError) as error:
+                self._report(invocation, hook, error)
             else:
-                started = start_now(outcome)
-            if started.task is not None:
-                tasks[started.task] = hook
-            elif started.error is not None:
-                self._report(invocation, hook, started.error)
+                if task is not None:
+                    tasks[task] = hook
         invocation._hook = None
         for task, hook in tasks.items():
             self._table.background.add(task)

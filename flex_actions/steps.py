@@ -8,6 +8,9 @@ from asyncio import tasks as _tasks
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
+# What asyncio itself looks into; only needed, and only there in this form, before Python 3.12.
+_current_tasks: Any = getattr(_tasks, "_current_tasks", None)
+
 
 @types.coroutine
 def resume(coroutine: Coroutine[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
@@ -46,7 +49,7 @@ class Started:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         if self.task is not None:
-            return (yield from self.task.__await__())
+            yield from self.task.__await__()
         if self.error is not None:
             raise self.error
         return self.value
@@ -54,53 +57,64 @@ class Started:
 
 def start_now(awaitable: Awaitable[Any]) -> Started:
     """Start a coroutine in this turn, in a task of its own and in a copy of the context."""
-    coroutine = awaitable if asyncio.iscoroutine(awaitable) else _wrapped(awaitable)
-    return start_coroutine(coroutine, asyncio.get_running_loop(), asyncio.current_task())
-
-
-def start_coroutine(
-    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, caller: "asyncio.Task[Any] | None"
-) -> Started:
-    """`start_now`, for several in a row: the running loop and the calling task are the caller's to know."""
+    coroutine = awaitable if asyncio.iscoroutine(awaitable) else wrapped(awaitable)
     started = Started()
+
+    async def kept() -> None:
+        started.value = await coroutine
+
+    try:
+        started.task = first_step(kept(), asyncio.get_running_loop(), asyncio.current_task())
+    except (Exception, asyncio.CancelledError) as error:
+        started.error = error
+    return started
+
+
+def first_step(
+    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, caller: "asyncio.Task[Any] | None"
+) -> "asyncio.Task[Any] | None":
+    """Take a coroutine's first step in this turn, in a task of its own and in a copy of the context.
+
+    Args:
+        coroutine: not started yet.
+        loop: the running loop.
+        caller: the running task.
+
+    Returns:
+        the task that goes on with it, or None if it ran to its end without waiting.
+
+    Raises:
+        whatever the coroutine raised on its way to its end without waiting.
+    """
     if sys.version_info >= (3, 12):
         task = asyncio.Task(coroutine, loop=loop, eager_start=True)
         if not task.done():
-            started.task = task
-        elif task.cancelled():
-            started.error = asyncio.CancelledError()
-        elif (error := task.exception()) is not None:
-            started.error = error
-        else:
-            started.value = task.result()
-        return started
+            return task
+        task.result()
+        return None
     # The task exists before the first step, so that `asyncio.timeout` inside it finds this task and not the caller's;
     # it is set up only if there is a second step, because that is what a task costs.
     task = asyncio.Task.__new__(asyncio.Task)
     context = contextvars.copy_context()
-    if caller is not None:
-        _tasks._leave_task(loop, caller)
-    _tasks._enter_task(loop, task)
+    _current_tasks[loop] = task
     try:
         first = context.run(coroutine.send, None)
-    except StopIteration as stop:
-        started.value = stop.value
-    except (Exception, asyncio.CancelledError) as error:
-        started.error = error
-    else:
-        cancels = task.cancelling()
-        task.__init__(_Driver(coroutine, first), loop=loop, context=context)  # type: ignore[misc]
-        for _ in range(cancels):
-            task.cancel()
-        started.task = task
+    except StopIteration:
+        return None
     finally:
-        _tasks._leave_task(loop, task)
         if caller is not None:
-            _tasks._enter_task(loop, caller)
-    return started
+            _current_tasks[loop] = caller
+        else:
+            del _current_tasks[loop]
+    cancels = task.cancelling()
+    task.__init__(_Driver(coroutine, first), loop=loop, context=context)  # type: ignore[misc]
+    for _ in range(cancels):
+        task.cancel()
+    return task
 
 
-async def _wrapped(awaitable: Awaitable[Any]) -> Any:
+async def wrapped(awaitable: Awaitable[Any]) -> Any:
+    """An awaitable as a coroutine."""
     return await awaitable
 
 
