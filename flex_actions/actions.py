@@ -17,12 +17,16 @@ from .hooks import VETO, Hook
 from .invocation import FlexInvocation, Invocation, current, place
 from .logs import logger
 from .readonly import read_only
-from .registry import DEFAULT, Action, Function, Registry
+from .registry import Action, Function, Registry
 from .replacing import Replacements, run_function
-from .steps import resume, start_now
+from .steps import first_step, resume, wrapped
 
 _began: Final = signals.invocation_began
 _ended: Final = signals.invocation_ended
+# Looked up once, not in each call.
+_began_receivers: Final = _began.receivers
+_ended_receivers: Final = _ended.receivers
+_current, _enter, _leave = current.get, current.set, current.reset
 
 
 class Actions(Registry):
@@ -75,25 +79,27 @@ class Actions(Registry):
         if action.update is not None:
             payload = self._updated(action, payload)
         invocation = Invocation() if strict else FlexInvocation()
-        invocation.id = next(table.numbers)
+        invocation.id = table.next_number()
         invocation.action = name
         invocation.payload = payload
         invocation.aborted = False
-        parent = current.get()
+        parent = _current()
         if parent is not None or key is not None or _deadline is not None or self._owner is not None:
             if key is not None:
                 _refuse_key(action, key)
             place(invocation, parent, key, _deadline, self._owner)
         fresh = action.fresh
         fresh[invocation] = given
+        observed = False
         if not strict:
+            observed = True
             # Outside the try: in Flex an error here leaves the action pending for ever.
-            self._emit("invocationBegin")
-        token = current.set(invocation)
+            if table.events["invocationBegin"]:
+                self._emit("invocationBegin")
+        token = _enter(invocation)
         try:
-            # Looked at once: who begins to observe in the middle sees the next invocation. (In Flex also this one's end.)
-            observed = not strict
-            if table.observed or _began.receivers or _ended.receivers:
+            # Looked at once: who begins to observe in the middle sees the next invocation (in Flex this one's end).
+            if table.observed or _began_receivers or _ended_receivers:
                 observed = True
                 self._observe_begin(invocation)
             if not strict:
@@ -120,19 +126,11 @@ class Actions(Registry):
                         self._hook_error(invocation, hook, error)
                     if invocation.aborted:
                         break
-                if action.guard and not invocation.aborted:
-                    await self._in_turn(invocation, action.guard, read_only(payload))
-                invocation._hook = None
-                if invocation.aborted:
-                    _raise_aborted(invocation)
-                if body.check is not None:
-                    await run_function(body.check, payload)
-                if action.replacements:
-                    result = await self._replaced(action, body, invocation)
-                elif body.is_async:
+                if body.is_plain and action.is_plain and not invocation.aborted:
+                    invocation._hook = None
                     result = await body.call(payload)
-                elif isawaitable(result := body.call(payload)):
-                    result = await result
+                else:
+                    result = await self._decided(action, body, invocation, payload)
                 invocation._result = result
                 for hook in action.after:
                     invocation._hook = hook
@@ -166,8 +164,10 @@ class Actions(Registry):
             invocation._hook = None  # from now on abort() comes too late
             raise
         finally:
-            current.reset(token)
-            if fresh.pop(invocation, DEFAULT) is DEFAULT:
+            _leave(token)
+            try:
+                del fresh[invocation]
+            except KeyError:
                 action.forget(invocation)
             if observed:
                 self._observe_end(invocation)
@@ -274,15 +274,44 @@ class Actions(Registry):
         )
         signals.hook_failed.emit(self._table.sender, invocation=invocation, hook=hook, error=error)
 
+    async def _decided(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> Any:
+        """What lies between the before and the after hooks: guards, the verdict, the check, body or replacements."""
+        if action.guard and not invocation.aborted:
+            await self._guarded(action, body, invocation, payload)
+        invocation._hook = None
+        if invocation.aborted:
+            _raise_aborted(invocation)
+        if body.check is not None and not action.guard:
+            await run_function(body.check, payload)
+        if action.replacements:
+            return await self._replaced(action, body, invocation)
+        return await run_function(body, payload)
+
+    async def _guarded(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> None:
+        """Run the guards, then the check, and make sure that what they saw is what the body gets."""
+        seen = matching.content(payload)
+        await self._in_turn(invocation, action.guard, read_only(payload))
+        if invocation.aborted:
+            return
+        if body.check is not None:
+            await run_function(body.check, payload)
+        if not matching.same_content(matching.content(payload), seen):
+            raise ActionError(
+                "payload_changed",
+                f"The payload of {invocation.action} changed while its guards decided on it.",
+                action=invocation.action,
+                hint="A before hook has left a task behind that goes on changing it; await that task.",
+            )
+
     async def _replaced(self, action: Action, body: Function, invocation: Invocation) -> Any:
         """Run the replacements; guards and check decide again on a payload that they change or exchange."""
 
         async def judge(payload: Any) -> None:
             if action.guard:
-                await self._in_turn(invocation, action.guard, read_only(payload))
+                await self._guarded(action, body, invocation, payload)
                 if invocation.aborted:
                     _raise_aborted(invocation)
-            if body.check is not None:
+            elif body.check is not None:
                 await run_function(body.check, payload)
 
         chain = action.replacements[::-1]
@@ -301,17 +330,16 @@ class Actions(Registry):
                 hook=str(by) if (by := invocation.details.aborted_by) else None,
             )
 
-        async def judge(payload: Any) -> None:
-            if body.check is not None:
-                await run_function(body.check, payload)
-
-        chain = action.replacements[::-1]
-        if not self._table.profile.chained:
-            chain = chain[:1]
         try:
-            invocation._result = result = await Replacements(chain, body, invocation, strict=False, judge=judge).run(
-                payload
-            )
+            if action.replacements:
+                result = await self._replaced_as_in_flex(action, body, invocation)
+            else:
+                if body.check is not None:
+                    await run_function(body.check, payload)
+                result = body.call(payload)
+                if body.is_async or isawaitable(result):
+                    result = await result
+            invocation._result = result
         except ActionError:
             raise
         except Exception as error:
@@ -325,10 +353,21 @@ class Actions(Registry):
             await self._at_once(invocation, action.after, payload)
         return result
 
+    async def _replaced_as_in_flex(self, action: Action, body: Function, invocation: Invocation) -> Any:
+        async def judge(payload: Any) -> None:
+            if body.check is not None:
+                await run_function(body.check, payload)
+
+        chain = action.replacements[::-1]
+        if not self._table.profile.chained:
+            chain = chain[:1]
+        return await Replacements(chain, body, invocation, strict=False, judge=judge).run(invocation.payload)
+
     async def _at_once(self, invocation: Invocation, hooks: tuple[Hook, ...], payload: Any) -> None:
         """Start all listeners in this turn, in order, then wait for them together, as JavaScript does."""
         tasks: dict[asyncio.Task[Any], Hook] = {}
         skipped = False
+        loop, caller = asyncio.get_running_loop(), asyncio.current_task()
         for hook in hooks:
             invocation._hook = hook
             try:
@@ -338,12 +377,17 @@ class Actions(Registry):
                 self._report(invocation, hook, error)
                 skipped = True
                 break
-            if isawaitable(outcome):
-                started = start_now(outcome)
-                if not started.done():
-                    tasks[started.task] = hook
-                elif (failure := started.failure()) is not None:
-                    self._report(invocation, hook, failure)
+            if not hook.is_async:
+                if outcome is None or not isawaitable(outcome):
+                    continue
+                outcome = wrapped(outcome)
+            try:
+                task = first_step(outcome, loop, caller)
+            except (Exception, asyncio.CancelledError) as error:
+                self._report(invocation, hook, error)
+            else:
+                if task is not None:
+                    tasks[task] = hook
         invocation._hook = None
         for task, hook in tasks.items():
             self._table.background.add(task)

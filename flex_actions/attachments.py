@@ -1,6 +1,7 @@
 """The chat's eight actions, over the rules and a backend."""
 
 import asyncio
+import copy
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
@@ -285,6 +286,8 @@ class Chat:
     # -- sending --
 
     async def _send_media_message(self, payload: SendMediaMessagePayload) -> Sent:
+        payload = _taken(payload)
+
         def begin(state: InputState) -> InputState:
             entered = payload.entered
             if entered is None and payload.file is not None:
@@ -302,6 +305,8 @@ class Chat:
         return await self._send(payload, begin, deliver)
 
     async def _send_message(self, payload: SendMessagePayload) -> Sent:
+        payload = _taken(payload)
+
         def begin(state: InputState) -> InputState:
             if payload.entered is not None and state.kind != "TEXT":
                 # Sent by an earlier send, or taken out of the input, while this one waited.
@@ -504,6 +509,14 @@ class Chat:
                 action="DeleteMessage",
             )
         await self.backend.delete_message(channel.sid, message.sid)
+
+
+def _taken(payload: P) -> P:
+    """A payload as it was judged: a send waits, and what hooks have left behind must not change it meanwhile."""
+    taken = copy.copy(payload)
+    if isinstance(taken, (SendMediaMessagePayload, SendMessagePayload)) and taken.message_attributes:
+        taken.message_attributes = copy.deepcopy(taken.message_attributes)
+    return taken
 
 
 class _Fingerprint:

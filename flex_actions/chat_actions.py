@@ -99,11 +99,12 @@ class ChatActions(Actions):
             self, name: str, payload: Any = None, *, key: str | None = None, timeout_s: float | None = None
         ) -> Coroutine[Any, Any, Any]: ...
 
-        def invoke(self, name: str, payload: Any = None, **options: Any) -> Coroutine[Any, Any, Any]: ...
+        def invoke(self, name: str, payload: Any = None, **options: Any) -> Coroutine[Any, Any, Any]:
+            """Invoke an action; see `Actions.invoke`."""
 
     else:
 
-        def invoke(self, name, payload=None, **options):
+        def invoke(self, name: str, payload: Any = None, **options: Any) -> Coroutine[Any, Any, Any]:
             """Invoke an action; see `Actions.invoke`."""
             if name in _SENDS:
                 return self._in_order(super().invoke, name, payload, options)

@@ -125,5 +125,15 @@ def _unwritable(what: str, error: Exception) -> ActionError:
 
 
 def _move_new(part: Path, path: Path) -> None:
-    os.link(part, path)  # unlike a rename it fails if the name was taken meanwhile
-    part.unlink()
+    """Rename without overwriting: unlike `os.replace` this fails if the name was taken meanwhile."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # A file system without hard links: an empty file claims the name.
+        with open(path, "xb"):
+            pass
+        os.replace(part, path)
+    else:
+        part.unlink()

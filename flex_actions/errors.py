@@ -29,6 +29,7 @@ CODES: Final[Mapping[str, str]] = {
     "depth_exceeded": "Invocations are nested too deeply.",
     "invalid_registration": "A hook, action or plugin was registered wrongly.",
     "invalid_payload": "The payload has a wrong, unknown or missing key or value.",
+    "payload_changed": "A hook's leftover task changed the payload while guards decided on it.",
     "key_not_supported": "The action takes no idempotency key.",
     "key_reused": "The idempotency key already belongs to another payload.",
     "attachments_disabled": "File attachments are disabled for this side.",

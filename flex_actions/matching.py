@@ -103,7 +103,7 @@ def _copied(value: Any) -> Any:
 
 
 def same_content(one: Any, other: Any) -> bool:
-    """Whether two results of `content` are the same all the way down; what is neither list nor mapping as in `equal`."""
+    """Whether two results of `content` are the same all the way down; what is no list or mapping as in `equal`."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same_content(v, other[k]) for k, v in one.items())
     if isinstance(one, list) and isinstance(other, list):

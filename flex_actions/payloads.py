@@ -15,7 +15,7 @@ from .ports import Channel, Message
 P = TypeVar("P", bound="Payload")
 
 # Flex's other words for the channel; objects are taken for their sid.
-_CHANNEL_WORDS: Final = frozenset({"channel", "conversation", "conversation_sid"})
+_CHANNEL_WORDS: Final = ("channel", "conversation", "conversation_sid", "conversationSid")
 
 
 class FileKeys(TypedDict, total=False):
@@ -97,7 +97,7 @@ def _encodable(name: str, value: str) -> None:
 
 
 def _attributes(value: Any) -> Any:
-    if value is None:
+    if value is None or value == {}:
         return {}
     if not isinstance(value, Mapping):
         raise _invalid(f"messageAttributes must be a mapping, not {type(value).__name__}.")
@@ -228,6 +228,25 @@ def keys_of(cls: type[Payload]) -> dict[str, bool]:
     return {camel(f.name): f.default is attrs.NOTHING for f in attrs.fields(cls) if f.init}
 
 
+@attrs.frozen
+class _Shape:
+    """What `build` needs to know of a class, worked out once: each spelling of a key, and the fields it needs."""
+
+    spellings: Mapping[str, str]
+    required: tuple[str, ...]
+
+    @classmethod
+    def of(cls, payload: type[Payload]) -> "_Shape":
+        names = [f.name for f in attrs.fields(payload) if f.init]
+        spellings = {spelling: name for name in names for spelling in (name, camel(name))}
+        if "channel_sid" in names:
+            spellings.update(dict.fromkeys(_CHANNEL_WORDS, "channel_sid"))
+        return cls(spellings, tuple(snake(k) for k, required in keys_of(payload).items() if required))
+
+
+_shapes: Final[dict[type[Payload], _Shape]] = {}
+
+
 def build(cls: type[P], given: Any) -> P:
     """A payload object from what a caller gave; a payload object is used as it is.
 
@@ -238,22 +257,24 @@ def build(cls: type[P], given: Any) -> P:
         return given
     if given is None:
         given = {}
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise _for(cls, f"The payload of {cls.action} must be a mapping or {cls.__name__}, not {type(given).__name__}.")
-    names = {f.name for f in attrs.fields(cls) if f.init}
+    shape = _shapes.get(cls)
+    if shape is None:
+        shape = _shapes[cls] = _Shape.of(cls)
     found: dict[str, Any] = {}
-    for key, value in given.items():
-        name = snake(key) if isinstance(key, str) else ""
-        if name in _CHANNEL_WORDS:
-            name = "channel_sid"
-        if name not in names:
+    for key, raw in given.items():
+        name = shape.spellings.get(key) if isinstance(key, str) else None
+        if name is None:
             raise _for(cls, f"{cls.action} has no key {key!r}.", did_you_mean(key, keys_of(cls)))
-        if name in found and found[name] != _sid(value):
+        value = _sid(raw) if name == "channel_sid" else raw
+        if name in found and found[name] != value:
             raise _for(cls, f"{cls.action} was given {camel(name)!r} twice, with different values.")
-        found[name] = _sid(value) if name == "channel_sid" else value
-    missing = [k for k, required in keys_of(cls).items() if required and snake(k) not in found]
-    if missing:
-        raise _for(cls, f"{cls.action} needs {' and '.join(missing)}.", f"Its keys: {', '.join(keys_of(cls))}.")
+        found[name] = value
+    for name in shape.required:
+        if name not in found:
+            missing = [camel(n) for n in shape.required if n not in found]
+            raise _for(cls, f"{cls.action} needs {' and '.join(missing)}.", f"Its keys: {', '.join(keys_of(cls))}.")
     try:
         return cls(**found)
     except ActionError as error:

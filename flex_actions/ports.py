@@ -221,8 +221,8 @@ class Backend(Protocol):
 
     `channel` arguments take a sid or a unique name. Every call may raise `backend_unavailable` (not open, closed,
     out of reach); writing calls `store_full`, `store_readonly`. A cancelled call leaves nothing half done.
-    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid, a draft without or with
-    both of body and media, a range or life that is negative.
+    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid, a draft with both or
+    neither of body and media, a range or life that is negative.
     """
 
     capabilities: Capabilities

@@ -60,7 +60,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
 class Function:
     """A body, update or check, with what is known about it beforehand; a body with its check."""
 
-    __slots__ = ("call", "check", "is_async")
+    __slots__ = ("call", "check", "is_async", "is_plain")
 
     def __init__(
         self, function: Callable[..., Any], phase: str, *, event: str, check: "Function | None" = None
@@ -69,14 +69,15 @@ class Function:
         self.call = hook.call
         self.check = check
         self.is_async = hook.is_async
+        self.is_plain = hook.is_async and check is None
 
 
 class Action:
     """All that is registered under one name. Tuples are replaced, never changed: a dispatch keeps its own."""
 
     __slots__ = (
-        "abort", "after", "before", "blocks", "body", "error", "fresh", "guard", "in_use", "index", "indexed", "name",
-        "owner", "replacements", "takes_key", "update",
+        "abort", "after", "before", "blocks", "body", "error", "fresh", "guard", "in_use", "index", "indexed",
+        "is_plain", "name", "owner", "replacements", "takes_key", "update",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -97,6 +98,13 @@ class Action:
         self.indexed: dict[Invocation, Any] = {}
         self.index: dict[Hashable, int] = {}
         self.in_use: dict[int, int] = {}  # by id: one payload object cannot serve two calls, whatever became of it
+
+        self.is_plain = True  # neither guards nor replacements
+
+    def put(self, phase: str, hooks: tuple[Hook, ...]) -> None:
+        """Take the hooks of a phase, or the replacements."""
+        setattr(self, phase, hooks)
+        self.is_plain = not self.guard and not self.replacements
 
     @property
     def running(self) -> list[Invocation]:
@@ -142,7 +150,7 @@ class Table:
         self.events: dict[str, tuple[Hook, ...]] = dict.fromkeys(PLAIN_EVENTS, ())
         self.observed = False
         self.sealed = False
-        self.numbers = itertools.count(1)
+        self.next_number = itertools.count(1).__next__
         self.background: set[Task[Any]] = set()
 
 
@@ -173,7 +181,7 @@ class Registry:
     """
 
     def __init__(self, profile: str = "strict") -> None:
-        if profile not in PROFILES:
+        if not isinstance(profile, str) or profile not in PROFILES:
             raise RegistrationError(
                 "invalid_registration", f"No profile {profile!r}.", hint=did_you_mean(profile, PROFILES)
             )
@@ -279,10 +287,10 @@ class Registry:
         action = self._action(name)
         if self._table.strict and any(h.function == replacement for h in action.replacements):
             raise RegistrationError("invalid_registration", f"{hook.name} replaces {name} already.", action=name)
-        action.replacements = (*action.replacements, hook)
+        action.put("replacements", (*action.replacements, hook))
 
         def remove() -> None:
-            action.replacements = tuple(h for h in action.replacements if h is not hook)
+            action.put("replacements", tuple(h for h in action.replacements if h is not hook))
 
         return self._handle(remove)
 
@@ -574,7 +582,7 @@ class Registry:
             self._table.events[event] = hooks
             self._table.observed = any(self._table.events[e] for e in PLAIN_EVENTS[:2])
             return
-        setattr(self._action(parsed.action), phase, in_order(hooks) if self._table.strict else hooks)
+        self._action(parsed.action).put(phase, in_order(hooks) if self._table.strict else hooks)
 
     def _drop(self, event: str, parsed: Event, phase: Phase, hook: Hook) -> None:
         left = tuple(h for h in self._hooks(event, parsed, phase) if h is not hook)
@@ -597,8 +605,8 @@ class Registry:
             try:
                 # A Flex listener may name what its event does not bring, as in JavaScript.
                 outcome = hook.call(*(facts + (None,) * 3)[: hook.arity])
-                if isawaitable(outcome):
-                    self._table.background.add(task := start_now(outcome).task)
+                if isawaitable(outcome) and (task := start_now(outcome).task) is not None:
+                    self._table.background.add(task)
                     task.add_done_callback(self._table.background.discard)
             except Exception:
                 if not self._table.strict:

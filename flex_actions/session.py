@@ -1,5 +1,6 @@
 """`connect` and `Session`: one identity in a chat, with its actions, inputs and plugins."""
 
+import asyncio
 import contextlib
 import os
 import unicodedata
@@ -55,6 +56,7 @@ class Session:
         self.actions = ChatActions(profile)
         self._chat = Chat(backend, identity=identity, role=role, side=side, config=config, observer=self)
         self._chat.register(self.actions)
+        self._waiting: set[asyncio.Future[Event]] = set()
         self.plugins = Plugins(
             session=self, actions=self.actions, settings=config.plugins, clock=backend.clock, ids=backend.ids
         )
@@ -153,12 +155,13 @@ class Session:
         while True:
             feed = self.backend.events(where.sid, after=after)
             try:
-                async for event in feed:
-                    failures, after = 0, event.cursor
-                    self._chat.must_be_open()
-                    yield self._visible(event, where)
-                    if event.type == "member_removed" and event.identity == self.identity:
-                        await self._readable(where.sid)
+                async with contextlib.aclosing(self._until_closed(feed)) as events:
+                    async for event in events:
+                        failures, after = 0, event.cursor
+                        self._chat.must_be_open()
+                        yield self._visible(event, where)
+                        if event.type == "member_removed" and event.identity == self.identity:
+                            await self._readable(where.sid)
             except ActionError as error:
                 failures += 1
                 if not error.retryable or failures > _RECONNECTS:
@@ -166,6 +169,24 @@ class Session:
                 await self.backend.clock.sleep(min(5.0, 0.1 * 2**failures))
             finally:
                 await feed.aclose()
+
+    async def _until_closed(self, feed: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """The events of a feed; `close` ends the wait for the next one."""
+        while True:
+            step = asyncio.ensure_future(_next(feed))
+            self._waiting.add(step)
+            try:
+                event = await step
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or not task.cancelling():
+                    self._chat.must_be_open()
+                raise
+            finally:
+                self._waiting.discard(step)
+            yield event
 
     def _visible(self, event: Event, channel: Channel) -> Event:
         if event.message is None:
@@ -227,8 +248,11 @@ class Session:
     async def close(self) -> None:
         """Unload the plugins and end the session; the chat behind it stays. A second time does nothing."""
         if not self._chat.closed:
-            await self._chat.close()
+            # The plugins first: one that says goodbye still needs its session.
             await self.plugins.close()
+            await self._chat.close()
+            for step in self._waiting:
+                step.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -281,6 +305,10 @@ async def connect(
         for warning in session.actions.seal():
             warnings.warn(warning, stacklevel=2)
         yield session
+
+
+async def _next(feed: AsyncGenerator[Event, None]) -> Event:
+    return await anext(feed)
 
 
 def _of(channel: Channel | str) -> str:

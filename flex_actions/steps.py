@@ -8,6 +8,9 @@ from asyncio import tasks as _tasks
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
+# What asyncio itself looks into; only needed, and only there in this form, before Python 3.12.
+_current_tasks: Any = getattr(_tasks, "_current_tasks", None)
+
 
 @types.coroutine
 def resume(coroutine: Coroutine[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
@@ -30,91 +33,106 @@ def resume(coroutine: Coroutine[Any, Any, Any], yielded: Any) -> Generator[Any, 
 
 
 class Started:
-    """What `start_now` began: awaitable, like a promise. Its task ends with the same value or error."""
+    """What `start_now` began: awaitable, like a promise.
 
-    def __init__(self, task: "asyncio.Task[Any]", driver: "_Driver | None") -> None:
-        self.task = task
-        self._driver = driver
+    Attributes:
+        task: what goes on with it, or None if it ran to its end without waiting.
+        error: what it raised, if it ran to its end.
+    """
 
-    def done(self) -> bool:
-        """Whether it ran to its end without waiting (or has ended since)."""
-        return self.task.done() or (self._driver is not None and self._driver.finished)
+    __slots__ = ("error", "task", "value")
 
-    def failure(self) -> BaseException | None:
-        """What it raised, once done."""
-        if self._driver is not None and self._driver.finished:
-            return self._driver.error
-        return None if self.task.cancelled() else self.task.exception()
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.error: BaseException | None = None
+        self.value: Any = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        driver = self._driver
-        if driver is not None and driver.finished:
-            if driver.error is not None:
-                raise driver.error
-            return driver.value
-        return (yield from self.task.__await__())
+        if self.task is not None:
+            yield from self.task.__await__()
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 def start_now(awaitable: Awaitable[Any]) -> Started:
     """Start a coroutine in this turn, in a task of its own and in a copy of the context."""
-    coroutine = awaitable if asyncio.iscoroutine(awaitable) else _wrapped(awaitable)
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        return Started(asyncio.Task(coroutine, loop=loop, eager_start=True), None)
-    driver = _Driver(coroutine)
-    context = contextvars.copy_context()
-    # The task exists before the first step: `asyncio.timeout` inside it must find this task, not the caller's.
-    task: asyncio.Task[Any] = loop.create_task(driver, context=context)
-    caller = asyncio.current_task()
-    if caller is not None:
-        _tasks._leave_task(loop, caller)
-    _tasks._enter_task(loop, task)
+    coroutine = awaitable if asyncio.iscoroutine(awaitable) else wrapped(awaitable)
+    started = Started()
+
+    async def kept() -> None:
+        started.value = await coroutine
+
     try:
-        context.run(driver.first_step)
+        started.task = first_step(kept(), asyncio.get_running_loop(), asyncio.current_task())
+    except (Exception, asyncio.CancelledError) as error:
+        started.error = error
+    return started
+
+
+def first_step(
+    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, caller: "asyncio.Task[Any] | None"
+) -> "asyncio.Task[Any] | None":
+    """Take a coroutine's first step in this turn, in a task of its own and in a copy of the context.
+
+    Args:
+        coroutine: not started yet.
+        loop: the running loop.
+        caller: the running task.
+
+    Returns:
+        the task that goes on with it, or None if it ran to its end without waiting.
+
+    Raises:
+        whatever the coroutine raised on its way to its end without waiting.
+    """
+    if sys.version_info >= (3, 12):
+        task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+        if not task.done():
+            return task
+        task.result()
+        return None
+    # The task exists before the first step, so that `asyncio.timeout` inside it finds this task and not the caller's;
+    # it is set up only if there is a second step, because that is what a task costs.
+    task = asyncio.Task.__new__(asyncio.Task)
+    context = contextvars.copy_context()
+    _current_tasks[loop] = task
+    try:
+        first = context.run(coroutine.send, None)
+    except StopIteration:
+        return None
     finally:
-        _tasks._leave_task(loop, task)
         if caller is not None:
-            _tasks._enter_task(loop, caller)
-    return Started(task, driver)
+            _current_tasks[loop] = caller
+        else:
+            del _current_tasks[loop]
+    cancels = task.cancelling()
+    task.__init__(_Driver(coroutine, first), loop=loop, context=context)  # type: ignore[misc]
+    for _ in range(cancels):
+        task.cancel()
+    return task
 
 
-async def _wrapped(awaitable: Awaitable[Any]) -> Any:
+async def wrapped(awaitable: Awaitable[Any]) -> Any:
+    """An awaitable as a coroutine."""
     return await awaitable
 
 
 class _Driver(Coroutine[Any, Any, Any]):
-    """The coroutine as its task sees it: the first step was taken already, the task only repeats what it yielded."""
+    """A coroutine whose first step was taken already: its task only repeats what that yielded."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], first: Any) -> None:
         self._coroutine = coroutine
-        self._pending: Any = None
+        self._first = first
         self._handed_over = False
-        self.finished = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def first_step(self) -> None:
-        try:
-            self._pending = self._coroutine.send(None)
-        except StopIteration as stop:
-            self.finished, self.value = True, stop.value
-        except BaseException as error:
-            self.finished, self.error = True, error
-            if not isinstance(error, (Exception, asyncio.CancelledError)):
-                raise
 
     def send(self, value: Any) -> Any:
-        if self.finished:
-            # The value or error was handed out by `Started`; the task must not report it a second time.
-            raise StopIteration(self.value)
-        if not self._handed_over:
-            self._handed_over = True
-            return self._pending
-        return self._coroutine.send(value)
+        if self._handed_over:
+            return self._coroutine.send(value)
+        self._handed_over = True
+        return self._first
 
     def throw(self, *error: Any) -> Any:
-        if self.finished:
-            raise StopIteration(self.value)
         self._handed_over = True
         return self._coroutine.throw(*error)
 

@@ -88,7 +88,9 @@ class SyncSession:
                 except StopAsyncIteration:
                     return
         finally:
-            self._run(feed.aclose())
+            # Left lying until the session had ended: the feed ended with it.
+            with contextlib.suppress(ActionError):
+                self._run(feed.aclose())
 
     def input(self, channel: Channel | str) -> InputView:
         """See `Session.input`."""
@@ -144,11 +146,11 @@ def connect_sync(url: str | Backend = DEFAULT_URL, **options: Any) -> Iterator[S
         raise _inside_loop("connect_sync() was called inside a running event loop.", "Use: async with connect(…).")
     if not isinstance(url, str):
         raise ActionError("invalid_config", "connect_sync() takes a URL; an open backend belongs to an event loop.")
+    opened = connect(url, **options)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=_serve, args=(loop,), name="flex_actions", daemon=True)
     loop._flex_actions_thread = thread  # type: ignore[attr-defined]
     thread.start()
-    opened = connect(url, **options)
     try:
         session = _wait(loop, opened.__aenter__)
         try:

@@ -1,7 +1,8 @@
 """Many invocations at once, generated: whatever happens in whatever order, the books balance."""
 
 import asyncio
-from collections import defaultdict
+import contextvars
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,23 +27,34 @@ RANK = {
     "end": 7,
 }
 WAITS = ("wait", "shielded")
+CALL = contextvars.ContextVar("number of the outermost call")
 
-names = st.sampled_from(NAMES)
+names = st.sampled_from([*NAMES, "A"])
 # What a hook or body does: nothing; wait at a gate (and swallow a cancellation once); raise; abort; invoke another.
 deeds = st.sampled_from(["pass", "wait", "wait", "shielded", "raise", "abort", "late abort", "leak", "nest", "plain"])
 texts = st.sampled_from(["x", "y"])
 
+hooks = st.tuples(st.just("hook"), names, st.sampled_from(PHASES), deeds, st.integers(-1, 1), st.booleans())
+bodies = st.tuples(st.just("body"), names, deeds)
+calls = st.tuples(st.just("invoke"), names, texts, st.booleans())
 steps = st.one_of(
-    st.tuples(st.just("hook"), names, st.sampled_from(PHASES), deeds, st.integers(-1, 1), st.booleans()),
-    st.tuples(st.just("body"), names, deeds),
-    st.tuples(st.just("invoke"), names, texts, st.booleans()),
-    st.tuples(st.just("invoke"), names, texts, st.booleans()),
+    calls,
+    calls,
+    calls,
+    hooks,
+    bodies,
     st.tuples(st.just("open"), st.integers(0, 9)),
     st.tuples(st.just("open"), st.integers(0, 9)),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
     st.tuples(st.just("remove"), st.integers(0, 9)),
     st.tuples(st.just("block"), names, texts),
     st.tuples(st.just("unblock"), names),
+)
+programs = st.builds(
+    lambda *parts: [step for part in parts for step in part],
+    st.lists(hooks, min_size=2, max_size=8),
+    st.lists(bodies, max_size=3),
+    st.lists(steps, min_size=8, max_size=30),
 )
 
 
@@ -54,7 +66,7 @@ class World:
         self.strict = profile == "strict"
         self.gates, self.calls, self.handles = [], [], []
         self.bodies, self.log, self.kept = {}, defaultdict(list), []
-        self.ended = {}
+        self.ended, self.begun = {}, Counter()
         for name in NAMES:
             self.bodies[name] = "pass"
             self.actions.register(name, self.body(name), check=self.note("check"))
@@ -115,11 +127,17 @@ class World:
             abort("no")
         elif deed == "late abort" and self.kept:
             self.kept[0]("late")
-        elif deed == "nest":
+        elif deed == "nest" and current_invocation().depth < 3:  # hooks that nest in one another multiply
             await self.actions.invoke("B", object())
+
+    async def call(self, number, name, text, limited):
+        CALL.set(number)
+        return await self.actions.invoke(name, {"text": text}, timeout_s=1000 if limited else None)
 
     def begin(self, sender, invocation):
         self.log[invocation].append("begin")
+        if invocation.parent is None:
+            self.begun[CALL.get()] += 1
 
     def end(self, sender, invocation):
         self.log[invocation].append("end")
@@ -132,8 +150,7 @@ class World:
             self.bodies[what[0]] = what[1]
         elif kind == "invoke":
             name, text, limited = what
-            call = self.actions.invoke(name, {"text": text}, timeout_s=1000 if limited else None)
-            self.calls.append(asyncio.create_task(call))
+            self.calls.append(asyncio.create_task(self.call(len(self.calls), name, text, limited)))
         elif kind == "open" and self.gates:
             self.gates.pop(what[0] % len(self.gates)).set()
         elif kind == "cancel" and self.calls:
@@ -168,17 +185,16 @@ def check_the_books(world, outcomes):
         assert world.ended[invocation] == invocation.outcome
         if world.strict:
             check_the_order(invocation, phases)
-    refused = {"action_pending", "action_blocked", "depth_exceeded"}
-    begun = sum(i.parent is None for i in world.log)
-    assert begun <= sum(not (isinstance(o, ActionError) and o.code in refused and o.action is None) for o in outcomes)
+    for number, outcome in enumerate(outcomes):
+        # Nested calls bring payloads of their own, so these two codes can only mean the outermost call itself.
+        refused = isinstance(outcome, ActionError) and outcome.code in ("action_pending", "action_blocked")
+        if refused or not isinstance(outcome, asyncio.CancelledError):
+            assert world.begun[number] == (not refused), outcome
 
 
 def check_the_order(invocation, phases):
     ranks = [RANK[p] for p in phases]
-    judged_again = "replace" in phases
-    assert judged_again or ranks == sorted(ranks), phases
-    if invocation.aborted or "after" in phases:
-        assert not {"abort", "error"} & set(phases) or "after" not in phases, phases
+    assert ranks == sorted(ranks), phases
     if "after" in phases:
         assert "body" in phases or "replace" in phases, phases
     if invocation.outcome == "ok":
@@ -187,7 +203,7 @@ def check_the_order(invocation, phases):
     if invocation.outcome == "aborted":
         assert not {"check", "body", "replace", "after", "error"} & set(phases), phases
     if invocation.outcome == "failed":
-        assert "after" not in phases and "abort" not in phases, phases
+        assert not {"after", "abort"} & set(phases), phases
 
 
 async def run(profile, program):
@@ -205,8 +221,8 @@ async def run(profile, program):
 
 
 @pytest.mark.parametrize("profile", ["strict", "flex1", "flex2"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(program=st.lists(steps, max_size=30))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(program=programs)
 def test_whatever_happens_the_books_balance(profile, program):
     """Nothing stays pending, every begin has its end, the phases keep their order, nothing but ActionError escapes."""
     asyncio.run(run(profile, program))

@@ -9,9 +9,8 @@ import weakref
 import attrs
 import pytest
 
-from flex_actions import ActionAborted, ActionError, ActionFailed, Actions, HookFailed, RegistrationError
+from flex_actions import ActionAborted, ActionError, ActionFailed, Actions, HookFailed, RegistrationError, signals
 from flex_actions import current_invocation as here
-from flex_actions import signals
 
 
 @attrs.define
@@ -101,9 +100,7 @@ async def test_a_refused_call_fires_no_event(reason):
         return payload
 
     async def body(payload):
-        if payload == "deep":
-            await actions.invoke("Go", object())
-        elif reason == "depth" and payload is not None:
+        if payload == "deep" or (reason == "depth" and payload is not None):
             await actions.invoke("Go", object())
         else:
             await gate.wait()
@@ -907,7 +904,7 @@ async def test_the_same_payload_object_is_pending_while_it_runs_whatever_became_
 
 
 async def test_a_value_that_a_hook_took_out_of_a_running_payload_stays_alive():
-    """Values are compared by identity: a freed one's address could be that of a new one, which would then be refused."""
+    """Values are compared by identity: at a freed one's address a new one would be taken for it."""
 
     class Value:
         pass

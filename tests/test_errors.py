@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 
 import pytest
 
@@ -18,13 +19,16 @@ from flex_actions import (
 )
 
 # A released code is never taken away or given another meaning; new ones may be added.
-RELEASED = """
-unknown_action action_pending action_blocked action_aborted hook_failed hook_timeout action_failed depth_exceeded
-invalid_payload attachments_disabled read_only invalid_type invalid_size one_file_at_a_time input_holds_file input_busy
-nothing_attached file_not_attached nothing_to_send file_changed file_unreadable unknown_channel not_a_member
-unknown_message no_media link_expired link_invalid media_deleted store_full store_readonly store_version
-backend_unavailable rate_limited not_authorized outcome_unknown invalid_config
-""".split()
+RELEASED = re.findall(
+    r"\w+",
+    """
+    unknown_action action_pending action_blocked action_aborted hook_failed hook_timeout action_failed
+    depth_exceeded invalid_payload attachments_disabled read_only invalid_type invalid_size one_file_at_a_time
+    input_holds_file input_busy nothing_attached file_not_attached nothing_to_send file_changed file_unreadable
+    unknown_channel not_a_member unknown_message no_media link_expired link_invalid media_deleted store_full
+    store_readonly store_version backend_unavailable rate_limited not_authorized outcome_unknown invalid_config
+    """,
+)
 
 KINDS = [ActionAborted, ActionFailed, HookFailed, AttachmentRefused, OutcomeUnknown, RegistrationError]
 

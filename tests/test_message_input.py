@@ -364,15 +364,17 @@ async def test_a_send_begun_inside_an_after_hook_goes_last(ada, channel):
     assert await sent(ada, channel) == ["mine.pdf", "that was it"]
 
 
-async def test_a_send_begun_inside_one_that_is_sending_is_refused(ada, channel, refused):
+@pytest.mark.parametrize("body", ["while reading", None], ids=["a text of its own", "what is entered"])
+async def test_a_send_begun_inside_one_that_is_sending_is_refused(ada, channel, refused, body):
     async def pieces():
-        await say(ada, channel, "while reading")
+        await say(ada, channel, body)
         yield b"x"
 
+    await enter(ada, channel, "draft")
     with refused("input_busy"):
         async with asyncio.timeout(5):
             await media(ada, channel, File.from_stream(pieces, name="a.pdf", size_bytes=1))
-    assert await sent(ada, channel) == []
+    assert (await sent(ada, channel), ada.input(channel).text) == ([], "draft")
 
 
 async def test_a_replacement_sends_before_and_after_but_not_while_the_original_sends(ada, channel):

@@ -19,16 +19,16 @@ async def test_a_coroutine_that_never_waits_is_done_at_once():
         return "value"
 
     started = start_now(quick())
-    assert (started.done(), started.failure(), await started, await started) == (True, None, "value", "value")
+    assert (started.task, started.error, await started, await started) == (None, None, "value", "value")
 
 
 async def test_one_that_waits_is_begun_at_once_and_ends_in_its_task():
     log, gate = [], asyncio.Event()
     started = start_now(waits_for(gate, log))
-    assert (log, started.done()) == (["begun"], False)
+    assert (log, started.task.done()) == (["begun"], False)
     gate.set()
     assert await started == "value"
-    assert (log, started.done(), started.failure()) == (["begun", "ended"], True, None)
+    assert (log, started.task.done(), started.task.exception()) == (["begun", "ended"], True, None)
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -41,7 +41,7 @@ async def test_an_error_is_raised_to_whoever_awaits(waits):
     started = start_now(fails())
     with pytest.raises(ValueError, match="oops"):
         await started
-    assert isinstance(started.failure(), ValueError)
+    assert isinstance(started.task.exception() if waits else started.error, ValueError)
 
 
 async def test_an_error_before_the_first_wait_is_not_reported_a_second_time_by_the_loop():
@@ -52,8 +52,8 @@ async def test_an_error_before_the_first_wait_is_not_reported_a_second_time_by_t
         raise ValueError
 
     started = start_now(fails())
-    await asyncio.wait([started.task])
-    assert isinstance(started.failure(), ValueError)
+    await asyncio.sleep(0)
+    assert (started.task, type(started.error)) == (None, ValueError)
     del started
     assert reports == []
 

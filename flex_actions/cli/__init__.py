@@ -6,6 +6,8 @@ with Flex's camelCase keys; an error is `{"ok": false, "error": {"code": …}}`.
 Exit codes: see `exits`.
 """
 
+# The modules of commands add them to `main`.
+from . import channels, inspecting, invoking, reading, scripts, serving  # noqa: F401
 from .app import main
 
 __all__ = ["main"]

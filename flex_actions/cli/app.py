@@ -120,6 +120,3 @@ def main(ctx: click.Context) -> None:
     stdout, everything else to stderr; with --json a result is one JSON object a line, and an error too.
     """
     ctx.ensure_object(Options)
-
-
-from . import channels, inspecting, invoking, reading, scripts, serving  # noqa: E402,F401 - they add their commands to `main`
