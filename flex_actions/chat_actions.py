@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     )
     from .ports import Link
 
+ActionName = Literal[
+    "AttachFile",
+    "DetachFile",
+    "SendMediaMessage",
+    "DownloadMedia",
+    "SendMessage",
+    "DeleteMessage",
+    "SetInputText",
+    "SendTyping",
+]
+
+
+class WrongPayload:
+    """What a type checker sees where the payload of one of the chat's actions has wrong or missing keys. Never made."""
+
+
 _SENDS: Final = frozenset({"SendMessage", "SendMediaMessage"})
 
 
@@ -94,12 +110,16 @@ class ChatActions(Actions):
             key: None = None,
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, None]: ...
+        # A payload that fits none of the above must not fall through to the actions of one's own: what this returns
+        # cannot be awaited, so the type checker objects at the call.
+        @overload
+        def invoke(self, name: ActionName, payload: object = None, **options: object) -> WrongPayload: ...  # type: ignore[overload-overlap]
         @overload
         def invoke(
             self, name: str, payload: Any = None, *, key: str | None = None, timeout_s: float | None = None
         ) -> Coroutine[Any, Any, Any]: ...
 
-        def invoke(self, name: str, payload: Any = None, **options: Any) -> Coroutine[Any, Any, Any]:
+        def invoke(self, name: str, payload: Any = None, **options: Any) -> Any:
             """Invoke an action; see `Actions.invoke`."""
 
     else:

@@ -57,6 +57,7 @@ CODES: Final[Mapping[str, str]] = {
     "media_corrupt": "The stored file no longer matches its size or hash.",
     "invalid_cursor": "The event cursor was not made by this store.",
     "store_full": "The disk of the store is full.",
+    "store_missing": "There is no chat at that place.",
     "store_readonly": "The store cannot be written.",
     "store_version": "The store was written by a newer version.",
     "store_corrupt": "The store is not a flex_actions store or is damaged.",
@@ -109,7 +110,10 @@ class ActionError(Exception):
         self.details = dict(details or {})
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        end = "" if self.message.endswith((".", "!", "?", ":")) else "."
+        return f"{self.message}{end} {self.hint}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.code!r}, {self.message!r})"

@@ -227,7 +227,7 @@ class File:
         return ActionError(
             "file_changed",
             f"{self.name!r} was described as {self.size_bytes} bytes and gave {found}.",
-            hint="Attach it again.",
+            hint="Give the file once more; if it is attached, detach it first.",
             details={"name": self.name, "size_bytes": self.size_bytes},
         )
 
@@ -280,8 +280,8 @@ class _PathSource:
         if mark(now) != mark(self.stamp):
             raise ActionError(
                 "file_changed",
-                f"{self.shown} changed after it was attached.",
-                hint="Attach it again.",
+                f"{self.shown} changed after it was given.",
+                hint="Give the file once more; if it is attached, detach it first.",
                 details={"name": clean_name(self.path)},
             )
 

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -21,6 +21,9 @@ from .logs import logger
 from .matching import snake
 from .nearest import did_you_mean
 from .notifications import Notification
+
+if TYPE_CHECKING:
+    from .session import Session
 
 GROUP: Final = "flex_actions.plugins"
 Setup = Callable[["Plugin"], Any]
@@ -42,8 +45,10 @@ class Plugin:
         clock: where to take the time from.
     """
 
+    session: "Session"
+
     def __init__(
-        self, name: str, *, session: Any, actions: Actions, settings: Mapping[str, Any], clock: Clock, ids: Ids
+        self, name: str, *, session: "Session", actions: Actions, settings: Mapping[str, Any], clock: Clock, ids: Ids
     ) -> None:
         self.name = name
         self.session = session
@@ -111,6 +116,20 @@ class Plugins:
     def names(self) -> list[str]:
         """The plugins that are loaded."""
         return list(self._loaded)
+
+    def check_settings(self) -> None:
+        """Refuse settings for a plugin that is not loaded: a misspelt name would leave it at its defaults.
+
+        Raises:
+            ActionError: `invalid_config`, with the nearest loaded name.
+        """
+        for name in self._settings:
+            if name not in self._loaded:
+                raise ActionError(
+                    "invalid_config",
+                    f"config.plugins has settings for {name!r}, which is not loaded.",
+                    hint=did_you_mean(name, self._loaded),
+                )
 
     async def load(self, source: "str | Setup", name: str | None = None) -> str:
         """Load a plugin and return its name.

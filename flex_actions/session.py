@@ -194,7 +194,13 @@ class Session:
         return attrs.evolve(event, message=self._chat.visible(event.message, channel))
 
     def input(self, channel: Channel | str) -> InputView:
-        """The message input of a channel (the object or its sid)."""
+        """The message input of a channel (the object or its sid). Raises `unknown_channel` for a unique name."""
+        if isinstance(channel, str) and not channel.startswith("CH"):
+            raise ActionError(
+                "unknown_channel",
+                f"An input is found by the channel's sid, not by {channel!r}.",
+                hint="await session.channel(name) gives the channel.",
+            )
         return self._chat.input(_of(channel))
 
     def notify(self, notification: Notification) -> None:
@@ -302,6 +308,7 @@ async def connect(
         stack.push_async_callback(session.close)
         for plugin in [plugins] if isinstance(plugins, str) else plugins:
             await session.plugins.load(plugin)
+        session.plugins.check_settings()
         for warning in session.actions.seal():
             warnings.warn(warning, stacklevel=2)
         yield session

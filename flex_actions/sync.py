@@ -28,6 +28,37 @@ class SyncSession:
         self.session = session
         self._loop = loop
 
+    @overload
+    def invoke(
+        self,
+        name: Literal["SendMediaMessage"],
+        payload: "SendMediaMessagePayload | FileKeys",
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> "Sent": ...
+    @overload
+    def invoke(
+        self,
+        name: Literal["SendMessage"],
+        payload: "SendMessagePayload | TextKeys",
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> "Sent": ...
+    @overload
+    def invoke(
+        self,
+        name: Literal["DownloadMedia"],
+        payload: "DownloadMediaPayload | MessageKeys",
+        *,
+        key: None = None,
+        timeout_s: float | None = None,
+    ) -> Link: ...
+    @overload
+    def invoke(
+        self, name: str, payload: Any = None, *, key: str | None = None, timeout_s: float | None = None
+    ) -> Any: ...
     def invoke(self, name: str, payload: Any = None, *, key: str | None = None, timeout_s: float | None = None) -> Any:
         """Invoke an action; see `Actions.invoke`."""
         return self._run(self.session.actions.invoke(name, payload, key=key, timeout_s=timeout_s))

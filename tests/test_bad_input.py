@@ -140,7 +140,7 @@ async def test_a_file_that_changes_between_attach_and_send(scene, tmp_path, kind
     path.write_bytes(content)
     os.utime(path, (1, 1))
     error = await scene.refuses("file_changed", "SendMediaMessage", file=file)
-    assert error.hint == "Attach it again."
+    assert error.hint == "Give the file once more; if it is attached, detach it first."
 
 
 async def test_a_file_that_is_deleted_between_attach_and_send(scene, tmp_path):

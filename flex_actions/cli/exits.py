@@ -15,7 +15,7 @@ MEANINGS: Final = {
     REFUSED: "an action was refused or failed; with run: at least one line",
     USAGE: "wrong usage: of the command line, the configuration or a plugin",
     BACKEND: "the chat cannot be used: its store is full, damaged, too new, or out of reach",
-    UNKNOWN: "a send may or may not have happened: repeat it with the same --key",
+    UNKNOWN: "a call may or may not have happened: repeat it with the same --key",
     INTERRUPTED: "interrupted (Ctrl-C)",
     CUT_OFF: "whoever read the output went away",
 }
@@ -27,6 +27,7 @@ _BY_CODE: Final = {
     "rate_limited": BACKEND,
     "media_corrupt": BACKEND,
     "outcome_unknown": UNKNOWN,
+    "action_timeout": UNKNOWN,
 }
 
 
