@@ -57,7 +57,6 @@ class LocalBackend(StoreBackend):
         self._stops: set[threading.Event] = set()
         self._poller: asyncio.Task[None] | None = None
         self._seen = 0, 0
-        self._spare: list[Store] = []
         self._parts: set[Part] = set()
 
     # Opening and closing
@@ -147,37 +146,10 @@ class LocalBackend(StoreBackend):
         with sql.explained():
             return await self._workers.submit(call).ended(undo=undo)
 
-    def _writable(self, channel: str, author: str) -> int:
-        # In a worker: each has a connection of its own while it looks.
-        try:
-            store = self._spare.pop()
-        except IndexError:
-            store = self._connect(self._undo, read_only=True)
-        try:
-            return store.writable(channel, author)[0]
-        finally:
-            self._spare.append(store)
-
     # Files
 
-    async def _keep(
-        self,
-        channel: str,
-        author: str,
-        sid: str,
-        file: File,
-        *,
-        max_bytes: int | None,
-        progress: Progress | None,
-    ) -> tuple[int, int, str]:
-        self._opened()
-        number = 0
-
-        def begin() -> Part:
-            nonlocal number
-            number = self._writable(channel, author)
-            return self._folder.part(sid, max_bytes)
-
+    async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+        begin = functools.partial(self._folder.part, sid, max_bytes)
         stop = threading.Event()
         self._stops.add(stop)
         ticker = Ticker(asyncio.get_running_loop(), progress)
@@ -195,7 +167,7 @@ class LocalBackend(StoreBackend):
         if stop.is_set():
             self._erase(sid)
             raise closed()
-        return number, size_bytes, sha256
+        return size_bytes, sha256
 
     async def _copy(
         self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: threading.Event
