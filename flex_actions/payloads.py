@@ -1,5 +1,6 @@
 """The payloads of the chat's actions: mutable, validated, from Flex's camelCase, snake_case or the class itself."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, TypedDict, TypeVar
@@ -228,6 +229,13 @@ def keys_of(cls: type[Payload]) -> dict[str, bool]:
     return {camel(f.name): f.default is attrs.NOTHING for f in attrs.fields(cls) if f.init}
 
 
+@functools.cache
+def _shape(cls: type[Payload]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the fields that may be given, and of those that must be."""
+    fields = [f for f in attrs.fields(cls) if f.init]
+    return frozenset(f.name for f in fields), frozenset(f.name for f in fields if f.default is attrs.NOTHING)
+
+
 def build(cls: type[P], given: Any) -> P:
     """A payload object from what a caller gave; a payload object is used as it is.
 
@@ -240,7 +248,7 @@ def build(cls: type[P], given: Any) -> P:
         given = {}
     if not isinstance(given, Mapping):
         raise _for(cls, f"The payload of {cls.action} must be a mapping or {cls.__name__}, not {type(given).__name__}.")
-    names = {f.name for f in attrs.fields(cls) if f.init}
+    names, required = _shape(cls)
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = snake(key) if isinstance(key, str) else ""
@@ -251,9 +259,9 @@ def build(cls: type[P], given: Any) -> P:
         if name in found and found[name] != _sid(value):
             raise _for(cls, f"{cls.action} was given {camel(name)!r} twice, with different values.")
         found[name] = _sid(value) if name == "channel_sid" else value
-    missing = [k for k, required in keys_of(cls).items() if required and snake(k) not in found]
-    if missing:
-        raise _for(cls, f"{cls.action} needs {' and '.join(missing)}.", f"Its keys: {', '.join(keys_of(cls))}.")
+    if not found.keys() >= required:
+        missing = " and ".join(k for k in keys_of(cls) if snake(k) in required and snake(k) not in found)
+        raise _for(cls, f"{cls.action} needs {missing}.", f"Its keys: {', '.join(keys_of(cls))}.")
     try:
         return cls(**found)
     except ActionError as error:
