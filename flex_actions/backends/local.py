@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 import sqlite3
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Final, TypeVar
 
@@ -33,6 +32,18 @@ _SMALL: Final = 10_000
 _MANY: Final = 1000
 
 
+class _Stop:
+    """Asks a worker to stop. A plain flag does: an event's lock and queue cost more than a small file's hash."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def set(self) -> None:
+        self.asked = True
+
+
 class LocalBackend(StoreBackend):
     """A backend in a folder, which it makes if need be, for its owner only.
 
@@ -54,7 +65,7 @@ class LocalBackend(StoreBackend):
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = MediaFolder(self.path)
         self._presence = Presence(self.path)
-        self._stops: set[threading.Event] = set()
+        self._stops: set[_Stop] = set()
         self._poller: asyncio.Task[None] | None = None
         self._seen = 0, 0
         self._parts: set[Part] = set()
@@ -150,7 +161,7 @@ class LocalBackend(StoreBackend):
 
     async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
         begin = functools.partial(self._folder.part, sid, max_bytes)
-        stop = threading.Event()
+        stop = _Stop()
         self._stops.add(stop)
         ticker = Ticker(asyncio.get_running_loop(), progress)
         chunks = file.blocking_chunks()
@@ -164,17 +175,17 @@ class LocalBackend(StoreBackend):
             raise
         finally:
             self._stops.discard(stop)
-        if stop.is_set():
+        if stop.asked:
             self._erase(sid)
             raise closed()
         return size_bytes, sha256
 
     async def _copy(
-        self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: threading.Event
+        self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: _Stop
     ) -> tuple[int, str]:
         def going(count: int) -> bool:
             ticker.tell(count)
-            return not stop.is_set()
+            return not stop.asked
 
         job = self._workers.submit(functools.partial(copy, begin, chunks, going))
         return await job.ended(on_cancel=stop.set)
