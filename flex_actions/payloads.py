@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, TypedDict, TypeVar
+from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast
 
 import attrs
 
@@ -230,7 +230,7 @@ def keys_of(cls: type[Payload]) -> dict[str, bool]:
 
 
 @functools.cache
-def _shape(cls: type[Payload]) -> tuple[frozenset[str], frozenset[str]]:
+def _shape(cls: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
     """The names of the fields that may be given, and of those that must be."""
     fields = [f for f in attrs.fields(cls) if f.init]
     return frozenset(f.name for f in fields), frozenset(f.name for f in fields if f.default is attrs.NOTHING)
@@ -248,7 +248,7 @@ def build(cls: type[P], given: Any) -> P:
         given = {}
     if not isinstance(given, Mapping):
         raise _for(cls, f"The payload of {cls.action} must be a mapping or {cls.__name__}, not {type(given).__name__}.")
-    names, required = _shape(cls)
+    names, required = _shape(cast(Any, cls))
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = snake(key) if isinstance(key, str) else ""
