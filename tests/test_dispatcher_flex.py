@@ -10,7 +10,15 @@ import attrs
 import pytest
 from structlog.testing import capture_logs
 
-from flex_actions import ActionAborted, ActionError, ActionFailed, Actions, RegistrationError, current_invocation, signals
+from flex_actions import (
+    ActionAborted,
+    ActionError,
+    ActionFailed,
+    Actions,
+    RegistrationError,
+    current_invocation,
+    signals,
+)
 
 FLEX = ("flex1", "flex2")
 
