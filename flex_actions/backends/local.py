@@ -5,7 +5,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Final, TypeVar
 
@@ -146,7 +145,7 @@ class LocalBackend(StoreBackend):
         self._opened()
         try:
             return read(self._reading)
-        except sqlite3.Error as error:
+        except sql.FAILURES as error:
             raise sql.store_error(error) from error
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:

@@ -79,7 +79,7 @@ class Bare:
             files.put((channel, 0, sends, content))
         writer.join()
         took = time.perf_counter() - begun
-        for thread in threads:
+        for _ in threads:
             files.put(None)
         for thread in threads:
             thread.join()
@@ -87,7 +87,7 @@ class Bare:
 
     def work(self, files, rows):
         while (job := files.get()) is not None:
-            channel, index, sends, content = job
+            channel, index, _, content = job
             sid = "ME" + uuid.uuid4().hex
             size, sha256 = self.keep(sid, content)
             rows.put(((f"IM{sid[2:]}", channel, index, "ada", time.time(), sid, "a.bin", "x/y", size, sha256), job))
@@ -184,7 +184,7 @@ def small(scratch, count, sends):
     return row("10 kB, 32 sessions", 0.7, SENDERS * sends, rounds(count, scratch, bare, own))
 
 
-def large(scratch, count, senders=4, sends=2):
+def large(scratch, count, senders=2, sends=2):
     sources = [os.path.join(scratch, f"source{i}.bin") for i in range(senders)]
     for path in sources:
         Path(path).write_bytes(os.urandom(LARGE_BYTES))
@@ -286,7 +286,7 @@ def main(argv=None):
     print(f"{'SendMediaMessage, local':26} {'median':>8} {'best':>8} {'target':>8} {'ours/s':>8} {'bare/s':>8}")
     for r in found["rows"]:
         print(
-            f"{r['what']:26} {r['median_ratio']:7.2f}× {r['best_ratio']:7.2f}× {'≥ ' + str(r['target']):>7}×"
+            f"{r['what']:26} {r['median_ratio']:7.2f}x {r['best_ratio']:7.2f}x {'≥ ' + str(r['target']):>7}x"
             f" {r['ours_per_s']:8} {r['bare_per_s']:8}"
         )
     peaks = ", ".join(f"{size}: {peak:g} MB" for size, peak in found["peak_resident_mb"].items())
