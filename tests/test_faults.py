@@ -1,4 +1,4 @@
-"""What goes wrong around a chat: full and read-only disks, damage, a clock set back, a cancellation anywhere in a send."""
+"""What goes wrong around a chat: full and read-only disks, damage, a clock set back, a cancellation at any step."""
 
 import asyncio
 import errno

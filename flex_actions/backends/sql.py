@@ -12,7 +12,7 @@ from ..errors import ActionError
 APPLICATION_ID: Final = 0x464C5841  # "FLXA"
 VERSION: Final = 1
 BUSY_LIMIT_S: Final = 5.0
-# Beside SQLite's own errors: what a damaged row is to those who read it (text that is none, attributes that are no JSON).
+# Beside SQLite's own errors: what a damaged row is to those who read it (text that is none).
 FAILURES: Final = (sqlite3.Error, ValueError, TypeError)
 SMALLEST_BYTES: Final = 512  # SQLite would take what is shorter for empty, and overwrite it
 
