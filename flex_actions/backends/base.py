@@ -49,6 +49,7 @@ class StoreBackend(ABC):
         self.clock = clock
         self.ids = ids
         self._uploads: dict[str, Upload] = {}
+        self._just_seen: tuple[str, str, int] | None = None  # channel, member and row number, for one step of the loop
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -163,12 +164,21 @@ class StoreBackend(ABC):
         """The channel, if `member` is one of its members or not given."""
         if member is None:
             return self._look(lambda store: store.find_channel(channel)[1])
-        return self._found(channel, member)[1]
+        number, found = self._look(lambda store: store.find_channel_of(channel, member))
+        if found.state == "active":
+            self._just_seen = channel, member, number
+            asyncio.get_running_loop().call_soon(self._forget_seen)
+        return found
 
-    def _found(self, channel: str, member: str) -> tuple[int, Channel]:
-        return self._look(lambda store: store.find_channel_of(channel, member))
+    def _forget_seen(self) -> None:
+        self._just_seen = None
 
     def _writable(self, channel: str, author: str) -> int:
+        # A send looks at its channel and uploads in the same step of the loop: nothing has happened in between.
+        seen = self._just_seen
+        if seen is not None and seen[:2] == (channel, author):
+            self._opened()
+            return seen[2]
         return self._look(lambda store: store.writable(channel, author)[0])
 
     async def list_channels(self, *, member: str | None = None) -> list[Channel]:

@@ -94,7 +94,6 @@ class Channels(Tables):
         if found.state == "closed":
             return found
         self.db.execute("UPDATE channel SET state = 'closed' WHERE id = ?", (number,))
-        self.regrouped = True
         self._event(number, "channel_closed", now)
         return attrs.evolve(found, state="closed")
 
@@ -113,7 +112,6 @@ class Channels(Tables):
         """Remove a member. Raises `unknown_channel`, `not_a_member`."""
         number, _ = self.find_channel(channel)
         self.db.execute("DELETE FROM member WHERE id = ?", (self._membership(number, identity),))
-        self.regrouped = True
         self._event(number, "member_removed", now, identity=identity)
 
     def list_members(self, channel: str) -> list[Member]:

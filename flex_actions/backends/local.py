@@ -11,10 +11,9 @@ from typing import Final, TypeVar
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from ..errors import ActionError
 from ..files import CHUNK_BYTES, File
-from ..ports import Capabilities, Channel, Media, Progress
+from ..ports import Capabilities, Media, Progress
 from . import sql
 from .base import StoreBackend
-from .known import Known
 from .media_folder import MediaFolder, Part, copy, make_folder
 from .presence import Presence
 from .store import Store
@@ -65,7 +64,6 @@ class LocalBackend(StoreBackend):
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = MediaFolder(self.path)
         self._presence = Presence(self.path)
-        self._known = Known()
         self._stops: set[_Stop] = set()
         self._poller: asyncio.Task[None] | None = None
         self._seen = 0, 0
@@ -83,7 +81,7 @@ class LocalBackend(StoreBackend):
         except BaseException:
             self._workers.end()
             raise
-        self._writer = Writer(self._writing, self._known, loop, mailbox, feed.wake)
+        self._writer = Writer(self._writing, loop, mailbox, feed.wake)
         self._writer.start()
         return feed
 
@@ -94,8 +92,6 @@ class LocalBackend(StoreBackend):
             self._presence.enter()
             self._writing = self._connect(undo)
             self._reading = self._connect(undo, read_only=True)
-            undo.callback(self._known.close)
-            self._known.open(os.path.join(self.path, DATABASE))
             undo.callback(self._folder.close)
             self._folder.open()
             if self._presence.alone:
@@ -151,20 +147,6 @@ class LocalBackend(StoreBackend):
             return read(self._reading)
         except sql.FAILURES as error:
             raise sql.store_error(error) from error
-
-    def _found(self, channel: str, member: str) -> tuple[int, Channel]:
-        self._opened()
-        state = self._known.state()
-        if state is None:
-            return super()._found(channel, member)
-        found = state.found.get((channel, member))
-        if found is None:
-            found = state.found[channel, member] = super()._found(channel, member)
-        return found
-
-    def _writable(self, channel: str, author: str) -> int:
-        number, found = self._found(channel, author)
-        return number if found.state == "active" else super()._writable(channel, author)
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         self._opened()

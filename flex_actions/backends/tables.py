@@ -15,7 +15,6 @@ class Tables:
     Attributes:
         touched: channels in which something happened since it was last emptied, by row number.
         erased: something was deleted whose old bytes must go too; whoever has seen to that sets it back.
-        regrouped: somebody is no member any more, or a channel was closed, since it was last set back.
         link_keys: secrets for links, by key id; the last one signs.
     """
 
@@ -24,7 +23,6 @@ class Tables:
         self.ids = ids
         self.touched: set[int] = set()
         self.erased = False
-        self.regrouped = False
         self._key_secret = b""
         self.link_keys: dict[str, bytes] = {}
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 from ..errors import ActionError
-from .known import Known
 from .sql import BUSY_LIMIT_S, store_error
 from .store import Store
 from .waiting import closed
@@ -58,13 +57,11 @@ class Writer:
     def __init__(
         self,
         store: Store,
-        known: Known,
         loop: asyncio.AbstractEventLoop,
         mailbox: Mailbox,
         wake: Callable[[set[int]], None],
     ) -> None:
         self._store = store
-        self._known = known
         self._mailbox = mailbox
         self._loop = loop
         self._wake = wake
@@ -122,25 +119,20 @@ class Writer:
         return jobs, True
 
     def _commit(self, jobs: list[_Write[Any]]) -> None:
-        store = self._store
-        store.touched, store.regrouped = set(), False
+        self._store.touched = set()
         try:
-            store.db.execute("BEGIN IMMEDIATE")
+            self._store.db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             self._fail(jobs, error)
             return
-        commits, changes = self._known.committing(), store.db.total_changes
         try:
             for job in jobs:
-                job.run_on(store)
-            store.db.execute("COMMIT")
+                job.run_on(self._store)
+            self._store.db.execute("COMMIT")
         except Exception as error:
             self._undo()
-            self._known.committed(commits, keep=False)
             self._one_by_one(jobs, error)
         else:
-            # A transaction that wrote nothing is not counted.
-            self._known.committed(commits + (store.db.total_changes > changes), keep=not store.regrouped)
             self._follow_up(jobs)
 
     def _one_by_one(self, jobs: list[_Write[Any]], error: Exception) -> None:

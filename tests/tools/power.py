@@ -144,10 +144,6 @@ class _Connection:
         return self
 
     @property
-    def total_changes(self):
-        return self._db.total_changes()
-
-    @property
     def in_transaction(self):
         return self._db.in_transaction
 
