@@ -252,3 +252,39 @@ async def test_a_seed_fixes_the_run(tmp_path):
     runs = [await cut_once(tmp_path / name, 7) for name in ("first", "again")]
     first, again = [(m.cut, m.steps, len(m.changes), sorted(ledger.sent.items())) for m, ledger in runs]
     assert first == again
+
+
+# Several at once
+
+
+VISIT = """
+import asyncio, sys
+from flex_actions.backends import open_backend
+
+async def main(url):
+    async with open_backend(url):
+        pass
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_visitor_takes_nothing_from_a_process_that_opened_the_folder_twice(tmp_path):
+    """The locks of a process on a file go with the first descriptor of that file that it closes, whoever opened it.
+
+    Without them the visitor would take itself for the last one, and remove the log that the others still write.
+    """
+    url = f"local:{tmp_path / 'chat'}"
+    async with open_backend(url) as first:
+        channel = (await first.create_channel(creator="a")).sid
+        async with open_backend(url) as second:
+            visitor = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", VISIT, url,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )  # fmt: skip
+            assert await visitor.wait() == 0
+            assert (tmp_path / "chat" / "chat.sqlite3-wal").exists()
+            for backend in (first, second):
+                await backend.post(channel, Draft("a", body="behind the visitor"))
+    async with open_backend(url) as backend:
+        assert len(await backend.list_messages(channel)) == 2

@@ -31,6 +31,16 @@ _SMALL: Final = 10_000
 _MANY: Final = 1000
 
 
+def _make_private(path: str) -> None:
+    """Make a database for its owner only; the files that SQLite puts beside it get the same permissions.
+
+    One that is there is not even opened: closing it would take away the locks that SQLite holds on it, for another
+    backend of this process, and other processes would remove the log that is still written to.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 class _Stop:
     """Asks a worker to stop. A plain flag does: an event's lock and queue cost more than a small file's hash."""
 
@@ -103,8 +113,7 @@ class LocalBackend(StoreBackend):
     def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
         path = os.path.join(self.path, DATABASE)
         if not read_only:
-            # Made here, so that it and the files that SQLite puts beside it are for their owner only.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            _make_private(path)
             if 0 < os.path.getsize(path) < sql.SMALLEST_BYTES:
                 raise ActionError("store_corrupt", "The database there is damaged or none.")
         db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))
