@@ -1,6 +1,7 @@
 """The chat's eight actions, over the rules and a backend."""
 
 import asyncio
+import contextlib
 import copy
 import hashlib
 import json
@@ -212,6 +213,8 @@ class Chat:
 
     async def _check_file(self, payload: AttachFilePayload | SendMediaMessagePayload) -> None:
         channel = await self.channel(payload.channel_sid, writable=True)
+        if (slot := self._slots.get(channel.sid)) is not None:
+            slot.channel = channel
         if payload.file is not None:
             policy = self.policy.for_channel(channel.channel_type)
             self._refuse(type(payload).action, channel.sid, payload.file.name, policy.judge(payload.file))
@@ -297,10 +300,10 @@ class Chat:
                 return step(EMPTY, "SendMediaMessage", None)
             return step(state, "SendMediaMessage", None)
 
-        async def deliver(sending: InputState, key: str | None) -> tuple[Sent, bool]:
+        async def deliver(slot: Slot, key: str | None) -> tuple[Sent, bool]:
             file = payload.file
             assert file is not None
-            return await self._deliver_file(payload, file, key)
+            return await self._deliver_file(payload, slot, file, key)
 
         return await self._send(payload, begin, deliver)
 
@@ -317,9 +320,9 @@ class Chat:
             typed_on = payload.entered is not None and state.text != payload.entered
             return attrs.evolve(sending, draft=False) if typed_on else sending
 
-        async def deliver(sending: InputState, key: str | None) -> tuple[Sent, bool]:
-            assert sending.text is not None
-            return await self._deliver_text(payload, sending.text, key)
+        async def deliver(slot: Slot, key: str | None) -> tuple[Sent, bool]:
+            assert slot.state.text is not None
+            return await self._deliver_text(payload, slot.state.text, key)
 
         return await self._send(payload, begin, deliver)
 
@@ -327,7 +330,7 @@ class Chat:
         self,
         payload: SendMediaMessagePayload | SendMessagePayload,
         begin: Callable[[InputState], InputState],
-        deliver: Callable[[InputState, str | None], Awaitable[tuple[Sent, bool]]],
+        deliver: Callable[[Slot, str | None], Awaitable[tuple[Sent, bool]]],
     ) -> Sent:
         """Wait for the turn, judge again, send; the input holds what it held before unless the send succeeded."""
         invocation = current_invocation()
@@ -339,7 +342,7 @@ class Chat:
             await ticket.wait()
             self._move(slot, begin(slot.state))
             try:
-                sent, cancelled = await deliver(slot.state, key)
+                sent, cancelled = await deliver(slot, key)
             except BaseException:
                 self._move(slot, step(slot.state, "unsent"))
                 raise
@@ -350,8 +353,12 @@ class Chat:
             raise asyncio.CancelledError
         return sent
 
-    async def _deliver_file(self, payload: SendMediaMessagePayload, file: File, key: str | None) -> tuple[Sent, bool]:
-        channel = await self.channel(payload.channel_sid, writable=True)
+    async def _deliver_file(
+        self, payload: SendMediaMessagePayload, slot: Slot, file: File, key: str | None
+    ) -> tuple[Sent, bool]:
+        self.must_be_open()
+        # Once is enough: the upload and the post ask again whether one may write, each for itself.
+        channel = slot.channel or await self.channel(payload.channel_sid, writable=True)
         print_ = _Fingerprint(self.identity, channel.sid, payload.message_attributes)
         if key is not None and (record := await self._settled(key)) is not None:
             self._match(key, record, print_.file(file, await _sha256(file)))
@@ -396,6 +403,12 @@ class Chat:
         commit = asyncio.ensure_future(self.backend.post(channel_sid, draft, key=key))
         limit = self.backend.capabilities.commit_limit_s
         deadline: float | None = None
+        # asyncio.wait does the same and costs more; it is left for those who are cancelled.
+        with contextlib.suppress(Exception):  # told below
+            try:
+                return await asyncio.shield(commit), False
+            except asyncio.CancelledError:
+                deadline = asyncio.get_running_loop().time() + limit
         while not commit.done():
             loop = asyncio.get_running_loop()
             left = None if deadline is None else max(0.0, deadline - loop.time())

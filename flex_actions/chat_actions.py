@@ -48,7 +48,7 @@ class ChatActions(Actions):
     if TYPE_CHECKING:
 
         @overload  # type: ignore[override]
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["AttachFile"],
             payload: AttachFilePayload | FileKeys,
@@ -57,7 +57,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, None]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["DetachFile"],
             payload: DetachFilePayload | FileKeys,
@@ -66,7 +66,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, None]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["SendMediaMessage"],
             payload: SendMediaMessagePayload | FileKeys,
@@ -75,7 +75,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, Sent]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["SendMessage"],
             payload: SendMessagePayload | TextKeys,
@@ -84,7 +84,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, Sent]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["DownloadMedia"],
             payload: DownloadMediaPayload | MessageKeys,
@@ -93,7 +93,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, Link]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["DeleteMessage"],
             payload: DeleteMessagePayload | MessageKeys,
@@ -102,7 +102,7 @@ class ChatActions(Actions):
             timeout_s: float | None = None,
         ) -> Coroutine[Any, Any, None]: ...
         @overload
-        def invoke(
+        def invoke(  # type: ignore[overload-overlap]
             self,
             name: Literal["SetInputText", "SendTyping"],
             payload: SetInputTextPayload | SendTypingPayload | TextKeys,

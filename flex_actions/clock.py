@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import os
 import secrets
 import time
 from typing import Protocol
@@ -64,12 +65,24 @@ class ManualClock:
         await sleeper
 
 
+_stock: list[str] = []
+if hasattr(os, "register_at_fork"):
+    # Both sides of a fork would hand out the same ones.
+    os.register_at_fork(after_in_child=_stock.clear)
+
+
 class RandomIds:
     """Identifiers from the operating system's randomness."""
 
     def sid(self, prefix: str) -> str:
-        """A new random identifier."""
-        return prefix + secrets.token_hex(16)
+        """A new random identifier; from any thread."""
+        while True:
+            try:
+                return prefix + _stock.pop()
+            except IndexError:
+                # Many at once: each look at the system's randomness lets other threads in, which costs far more.
+                many = secrets.token_hex(16 * 256)
+                _stock.extend(many[i : i + 32] for i in range(0, len(many), 32))
 
 
 class CountingIds:

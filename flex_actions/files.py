@@ -6,6 +6,7 @@ Nothing here holds a whole file in memory, except one that was given as bytes.
 import asyncio
 import codecs
 import contextlib
+import functools
 import inspect
 import mimetypes
 import os
@@ -86,7 +87,11 @@ def extension_of(name: str) -> str:
 
 def guess_content_type(name: str) -> str:
     """The MIME type of a name's extension, `application/octet-stream` if unknown. The same on every machine."""
-    extension = extension_of(name)
+    return _type_of(extension_of(name))
+
+
+@functools.lru_cache(256)
+def _type_of(extension: str) -> str:
     if extension in _CHAT_TYPES:
         return _CHAT_TYPES[extension]
     kind, encoding = _TYPES.guess_type(f"x.{extension}")

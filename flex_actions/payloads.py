@@ -1,6 +1,7 @@
 """The payloads of the chat's actions: mutable, validated, from Flex's camelCase, snake_case or the class itself."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, TypedDict, TypeVar
 
@@ -21,7 +22,7 @@ _CHANNEL_WORDS: Final = ("channel", "conversation", "conversation_sid", "convers
 class FileKeys(TypedDict, total=False):
     """`AttachFile`, `DetachFile`, `SendMediaMessage` as a mapping. `file`: a `File`, a path or bytes."""
 
-    file: Any
+    file: File | str | os.PathLike[str] | bytes
     channelSid: str
     channel_sid: str
     channel: Channel | str

@@ -7,12 +7,23 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
 from .attachments import InputView
 from .errors import ActionError
 from .ports import Backend, Channel, Event, Link, Member, Message
 from .session import DEFAULT_URL, Session, connect
+
+if TYPE_CHECKING:
+    from .attachments import Sent
+    from .payloads import (
+        DownloadMediaPayload,
+        FileKeys,
+        MessageKeys,
+        SendMediaMessagePayload,
+        SendMessagePayload,
+        TextKeys,
+    )
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from .errors import ActionError
 from .message_input import EMPTY, InputState
+from .ports import Channel
 
 
 class Slot:
@@ -21,6 +22,7 @@ class Slot:
         self.sid = sid
         self.state: InputState = EMPTY
         self.queue: list[Ticket] = []
+        self.channel: Channel | None = None  # as a check last saw it: its sid and type never change
 
     @classmethod
     def of(cls, slots: "dict[str, Slot]", sid: str) -> "Slot":

@@ -52,6 +52,7 @@ class StoreBackend(ABC):
         self.ids = ids
         self._public_url = configured_public_url(public_url)
         self._uploads: dict[str, Upload] = {}
+        self._just_seen: tuple[str, str, int] | None = None  # channel, member and row number, for one step of the loop
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -75,20 +76,8 @@ class StoreBackend(ABC):
         """Write in a transaction; once that is committed, call `after`, in whatever thread did it."""
 
     @abstractmethod
-    async def _keep(
-        self,
-        channel: str,
-        author: str,
-        sid: str,
-        file: File,
-        *,
-        max_bytes: int | None,
-        progress: Progress | None,
-    ) -> tuple[int, int, str]:
-        """Store a file's content if the author may; row number of the channel, counted size and sha256.
-
-        Leaves nothing behind if it fails.
-        """
+    async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+        """Store a file's content; counted size and sha256. Leaves nothing behind if it fails."""
 
     @abstractmethod
     def _kept(self, sid: str) -> bool:
@@ -176,7 +165,24 @@ class StoreBackend(ABC):
 
     async def get_channel(self, channel: str, *, member: str | None = None) -> Channel:
         """The channel, if `member` is one of its members or not given."""
-        return self._look(lambda store: store.get_channel(channel, member))
+        if member is None:
+            return self._look(lambda store: store.find_channel(channel)[1])
+        number, found = self._look(lambda store: store.find_channel_of(channel, member))
+        if found.state == "active":
+            self._just_seen = channel, member, number
+            asyncio.get_running_loop().call_soon(self._forget_seen)
+        return found
+
+    def _forget_seen(self) -> None:
+        self._just_seen = None
+
+    def _writable(self, channel: str, author: str) -> int:
+        # A send looks at its channel and uploads in the same step of the loop: nothing has happened in between.
+        seen = self._just_seen
+        if seen is not None and seen[:2] == (channel, author):
+            self._opened()
+            return seen[2]
+        return self._look(lambda store: store.writable(channel, author)[0])
 
     async def list_channels(self, *, member: str | None = None) -> list[Channel]:
         """All channels, or those of one member, oldest first."""
@@ -228,10 +234,9 @@ class StoreBackend(ABC):
         progress: Progress | None = None,
     ) -> Media:
         """Store a file's content; it stays invisible until this backend posts it."""
+        number = self._writable(channel, author)
         sid = self._new_media_sid()
-        number, size_bytes, sha256 = await self._keep(
-            channel, author, sid, file, max_bytes=max_bytes, progress=progress
-        )
+        size_bytes, sha256 = await self._keep(sid, file, max_bytes=max_bytes, progress=progress)
         media = Media(sid, file.name, file.content_type, size_bytes, sha256)
         self._uploads[sid] = Upload(media, number)
         return media

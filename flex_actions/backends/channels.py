@@ -37,12 +37,20 @@ class Channels(Tables):
             raise ActionError("unknown_channel", f"There is no channel {channel!r}.", details={"channel": channel})
         return row[0], to_channel(row[1:])
 
-    def get_channel(self, channel: str, member: str | None) -> Channel:
-        """A channel. Raises `unknown_channel`, `not_a_member`."""
-        number, found = self.find_channel(channel)
-        if member is not None:
-            self._membership(number, member)
-        return found
+    def find_channel_of(self, channel: str, member: str) -> tuple[int, Channel]:
+        """A channel and its row number. Raises `unknown_channel`, `not_a_member`."""
+        # One statement: each lets other threads in, which costs more than it does itself.
+        row = self._one(
+            f"SELECT (SELECT m.id FROM member m WHERE m.channel = c.id AND m.identity = ?), c.id, {CHANNEL}"
+            f" FROM channel c WHERE c.{_named_by(channel)} = ?",
+            member,
+            channel,
+        )
+        if row is None:
+            self.find_channel(channel)
+        if row is None or row[0] is None:
+            raise not_a_member(member)
+        return row[1], to_channel(row[2:])
 
     def writable(self, channel: str, author: str) -> tuple[int, str, int]:
         """A channel in which an author may write: its row number, sid and next index.

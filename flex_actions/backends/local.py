@@ -5,8 +5,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import sqlite3
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Final, TypeVar
 
@@ -33,6 +31,28 @@ _SMALL: Final = 10_000
 _MANY: Final = 1000
 
 
+def _make_private(path: str) -> None:
+    """Make a database for its owner only; the files that SQLite puts beside it get the same permissions.
+
+    One that is there is not even opened: closing it would take away the locks that SQLite holds on it, for another
+    backend of this process, and other processes would remove the log that is still written to.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+class _Stop:
+    """Asks a worker to stop. A plain flag does: an event's lock and queue cost more than a small file's hash."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def set(self) -> None:
+        self.asked = True
+
+
 class LocalBackend(StoreBackend):
     """A backend in a folder, which it makes if need be, for its owner only.
 
@@ -57,10 +77,9 @@ class LocalBackend(StoreBackend):
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = MediaFolder(self.path)
         self._presence = Presence(self.path)
-        self._stops: set[threading.Event] = set()
+        self._stops: set[_Stop] = set()
         self._poller: asyncio.Task[None] | None = None
         self._seen = 0, 0
-        self._spare: list[Store] = []
         self._parts: set[Part] = set()
 
     # Opening and closing
@@ -97,8 +116,7 @@ class LocalBackend(StoreBackend):
     def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
         path = os.path.join(self.path, DATABASE)
         if not read_only:
-            # Made here, so that it and the files that SQLite puts beside it are for their owner only.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            _make_private(path)
             if 0 < os.path.getsize(path) < sql.SMALLEST_BYTES:
                 raise ActionError("store_corrupt", "The database there is damaged or none.")
         db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))
@@ -139,7 +157,7 @@ class LocalBackend(StoreBackend):
         self._opened()
         try:
             return read(self._reading)
-        except sqlite3.Error as error:
+        except sql.FAILURES as error:
             raise sql.store_error(error) from error
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
@@ -150,38 +168,11 @@ class LocalBackend(StoreBackend):
         with sql.explained():
             return await self._workers.submit(call).ended(undo=undo)
 
-    def _writable(self, channel: str, author: str) -> int:
-        # In a worker: each has a connection of its own while it looks.
-        try:
-            store = self._spare.pop()
-        except IndexError:
-            store = self._connect(self._undo, read_only=True)
-        try:
-            return store.writable(channel, author)[0]
-        finally:
-            self._spare.append(store)
-
     # Files
 
-    async def _keep(
-        self,
-        channel: str,
-        author: str,
-        sid: str,
-        file: File,
-        *,
-        max_bytes: int | None,
-        progress: Progress | None,
-    ) -> tuple[int, int, str]:
-        self._opened()
-        number = 0
-
-        def begin() -> Part:
-            nonlocal number
-            number = self._writable(channel, author)
-            return self._folder.part(sid, max_bytes)
-
-        stop = threading.Event()
+    async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
+        begin = functools.partial(self._folder.part, sid, max_bytes)
+        stop = _Stop()
         self._stops.add(stop)
         ticker = Ticker(asyncio.get_running_loop(), progress)
         chunks = file.blocking_chunks()
@@ -195,17 +186,17 @@ class LocalBackend(StoreBackend):
             raise
         finally:
             self._stops.discard(stop)
-        if stop.is_set():
+        if stop.asked:
             self._erase(sid)
             raise closed()
-        return number, size_bytes, sha256
+        return size_bytes, sha256
 
     async def _copy(
-        self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: threading.Event
+        self, begin: Callable[[], Part], chunks: Iterator[bytes], ticker: Ticker, stop: _Stop
     ) -> tuple[int, str]:
         def going(count: int) -> bool:
             ticker.tell(count)
-            return not stop.is_set()
+            return not stop.asked
 
         job = self._workers.submit(functools.partial(copy, begin, chunks, going))
         return await job.ended(on_cancel=stop.set)

@@ -128,17 +128,7 @@ class MemoryBackend(StoreBackend):
             raise
         return result
 
-    async def _keep(
-        self,
-        channel: str,
-        author: str,
-        sid: str,
-        file: File,
-        *,
-        max_bytes: int | None,
-        progress: Progress | None,
-    ) -> tuple[int, int, str]:
-        number, _, _ = self._look(lambda store: store.writable(channel, author))
+    async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
         loop = asyncio.get_running_loop()
         gathered, digest = bytearray(), hashlib.sha256()
         async with contextlib.aclosing(_pieces(file)) as pieces:
@@ -153,7 +143,7 @@ class MemoryBackend(StoreBackend):
             await asyncio.sleep(0)  # the last count is told before the end
         self._opened()
         self._shared.content[sid] = bytes(gathered)
-        return number, len(gathered), digest.hexdigest()
+        return len(gathered), digest.hexdigest()
 
     def _kept(self, sid: str) -> bool:
         return sid in self._shared.content

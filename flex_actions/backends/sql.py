@@ -12,6 +12,8 @@ from ..errors import ActionError
 APPLICATION_ID: Final = 0x464C5841  # "FLXA"
 VERSION: Final = 1
 BUSY_LIMIT_S: Final = 5.0
+# Beside SQLite's own errors: what a damaged row is to those who read it (text that is none).
+FAILURES: Final = (sqlite3.Error, ValueError, TypeError)
 SMALLEST_BYTES: Final = 512  # SQLite would take what is shorter for empty, and overwrite it
 
 # Messages are added at the end of their table and deleted by overwriting them where they lie. If rows were taken out,
@@ -197,7 +199,7 @@ def explained() -> Iterator[None]:
     """Whatever SQLite or the operating system raises inside comes out as an `ActionError`."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (*FAILURES, OSError) as error:
         raise store_error(error) from error
 
 
@@ -209,6 +211,10 @@ def store_error(error: Exception) -> ActionError:
         return _from_sqlite(error)
     if isinstance(error, OSError):
         return _from_system(error)
+    if isinstance(error, UnicodeEncodeError):
+        return ActionError("invalid_payload", "The text holds characters that are no Unicode text.")
+    if isinstance(error, FAILURES):
+        return _damaged()
     return ActionError("backend_unavailable", f"The store failed: {type(error).__name__}.")
 
 
@@ -219,12 +225,25 @@ def _from_sqlite(error: sqlite3.Error) -> ActionError:
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return _readonly(str(error))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ActionError("store_corrupt", f"The store is damaged or is none: {error}.")
+        return _damaged()
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ActionError("backend_unavailable", "The store is locked by another process.", retryable=True)
     if primary == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
         return ActionError("invalid_payload", "The text is too long for the store.")
+    if primary in (0, sqlite3.SQLITE_ERROR) and isinstance(error, sqlite3.OperationalError):
+        # Our statements are right, so what they name is not there; or a text is none, and the error would quote it.
+        return _damaged()
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return _full()
     return ActionError("backend_unavailable", f"The store failed: {error}.")
+
+
+def _damaged() -> ActionError:
+    return ActionError(
+        "store_corrupt",
+        "The store is damaged, or is none.",
+        hint="Stop using it, copy the whole folder, and restore a backup.",
+    )
 
 
 def _from_system(error: OSError) -> ActionError:
