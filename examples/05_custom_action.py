@@ -4,7 +4,7 @@ import asyncio
 
 import attrs
 
-from flex_actions import ActionError, File, connect, current_invocation
+from flex_actions import ActionError, File, connect, current_invocation, payload_update
 
 
 @attrs.define
@@ -17,14 +17,14 @@ class SendReceipt:
 
 
 def register(actions):
-    """Register `SendReceipt {order, total_eur, channel_sid}`."""
+    """Register `SendReceipt {order, totalEur, channelSid}`."""
 
     async def send_receipt(payload):
         text = f"Order {payload.order}: {payload.total_eur:.2f} EUR\n"
         file = File.from_bytes(text.encode(), name=f"receipt-{payload.order}.txt")
         return await actions.invoke("SendMediaMessage", {"file": file, "channelSid": payload.channel_sid})
 
-    actions.register("SendReceipt", send_receipt, payload_update=lambda given: SendReceipt(**given))
+    actions.register("SendReceipt", send_receipt, payload_update=payload_update(SendReceipt))
 
 
 async def main():
@@ -43,7 +43,7 @@ async def main():
         sid = (await bot.create_channel()).sid
         for order, total in ((41, 0.0), (42, 59.0)):
             try:
-                await bot.actions.invoke("SendReceipt", {"order": order, "total_eur": total, "channel_sid": sid})
+                await bot.actions.invoke("SendReceipt", {"order": order, "totalEur": total, "channelSid": sid})
             except ActionError as error:
                 print(f"{error.code}: {error}")
 

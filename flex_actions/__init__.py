@@ -31,10 +31,25 @@ from .payloads import (
     SendMessagePayload,
     SendTypingPayload,
     SetInputTextPayload,
+    payload_update,
 )
 from .plugin_loader import Plugin
 from .policy import AttachmentPolicy, Verdict
-from .ports import Backend, Channel, Draft, Event, Key, Link, Media, Member, Message, Posted
+from .ports import (
+    Backend,
+    Capabilities,
+    Channel,
+    Draft,
+    Event,
+    Key,
+    KeyRecord,
+    Link,
+    Media,
+    Member,
+    Message,
+    Posted,
+    Settled,
+)
 from .registry import Handle
 from .session import Session, connect
 from .sync import SyncSession, connect_sync
@@ -51,6 +66,7 @@ __all__ = [
     "AttachmentPolicy",
     "AttachmentRefused",
     "Backend",
+    "Capabilities",
     "Channel",
     "ChatActions",
     "Clock",
@@ -69,6 +85,7 @@ __all__ = [
     "InputView",
     "Invocation",
     "Key",
+    "KeyRecord",
     "Link",
     "Media",
     "Member",
@@ -84,11 +101,13 @@ __all__ = [
     "Sent",
     "Session",
     "SetInputTextPayload",
+    "Settled",
     "SyncSession",
     "Verdict",
     "connect",
     "connect_sync",
     "current_invocation",
     "open_backend",
+    "payload_update",
     "signals",
 ]

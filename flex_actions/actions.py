@@ -6,7 +6,7 @@ body or replacements → after hooks → end. The dispatcher knows nothing of ch
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Iterable
 from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, NoReturn
@@ -15,9 +15,9 @@ from . import matching, signals
 from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError
 from .hooks import VETO, Hook
 from .invocation import FlexInvocation, Invocation, current, place
-from .logs import logger
+from .logs import logger, safe_text, where
 from .readonly import read_only
-from .registry import Action, Function, Registry
+from .registry import Action, Function, Registry, is_duration
 from .replacing import Replacements, run_function
 from .steps import first_step, resume, wrapped
 
@@ -164,16 +164,23 @@ class Actions(Registry):
             invocation._hook = None  # from now on abort() comes too late
             raise
         finally:
-            _leave(token)
             try:
                 del fresh[invocation]
             except KeyError:
                 action.forget(invocation)
+            try:  # noqa: SIM105 - in the hot path a context manager costs
+                _leave(token)
+            except ValueError:
+                pass  # closed from elsewhere, as at the end of a loop: that context is not this one
             if observed:
                 self._observe_end(invocation)
         return result
 
     async def _invoke_within(self, name: str, payload: Any, key: str | None, timeout_s: float) -> Any:
+        if not is_duration(timeout_s):
+            raise ActionError(
+                "invalid_payload", f"timeout_s is a number of seconds from 0, not {timeout_s!r}.", action=name
+            )
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline) as limit:
@@ -211,7 +218,7 @@ class Actions(Registry):
             invocation._hook = hook
             try:
                 if (rest := self._step(hook, invocation, payload)) is not None:
-                    await rest
+                    _nothing_left(await rest)
             except BaseException as error:
                 self._hook_error(invocation, hook, error)
             if hook.phase in VETO and invocation.aborted:
@@ -232,12 +239,16 @@ class Actions(Registry):
             coroutine = hook.call(*arguments)
             try:
                 first = coroutine.send(None)
-            except StopIteration:
+            except StopIteration as stop:
+                _nothing_left(stop.value)
                 return None
             rest = resume(coroutine, first)
         else:
             rest = hook.call(*arguments) if limit is None else self._timed(invocation, hook, *arguments)
-            if rest is None or not isawaitable(rest):
+            if rest is None:
+                return None
+            if not isawaitable(rest):
+                _nothing_left(rest)
                 return None
         return rest if limit is None else _within(limit, rest)
 
@@ -258,8 +269,9 @@ class Actions(Registry):
             raise error
         if not invocation.aborted and hook.phase in VETO and hook.on_error == "refuse":
             failure = _hook_failure(invocation, hook, error)
+            failure.__cause__ = error if failure is not error else error.__cause__
             self._report(invocation, hook, failure)
-            raise failure from error
+            raise failure
         if hook.phase not in VETO and isinstance(error, Exception):
             invocation.detail().after_errors = (*invocation.after_errors, error)
         self._report(invocation, hook, error)
@@ -271,26 +283,28 @@ class Actions(Registry):
             hook=str(hook),
             phase=hook.phase,
             error=type(error.__cause__ or error).__name__,
+            where=where(error.__cause__ or error),
         )
         signals.hook_failed.emit(self._table.sender, invocation=invocation, hook=hook, error=error)
 
     async def _decided(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> Any:
         """What lies between the before and the after hooks: guards, the verdict, the check, body or replacements."""
-        if action.guard and not invocation.aborted:
-            await self._guarded(action, body, invocation, payload)
+        guards = action.guards_for(invocation)
+        if guards and not invocation.aborted:
+            await self._guarded(guards, body, invocation, payload)
         invocation._hook = None
         if invocation.aborted:
             _raise_aborted(invocation)
-        if body.check is not None and not action.guard:
+        if body.check is not None and not guards:
             await run_function(body.check, payload)
         if action.replacements:
             return await self._replaced(action, body, invocation)
         return await run_function(body, payload)
 
-    async def _guarded(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> None:
+    async def _guarded(self, guards: tuple[Hook, ...], body: Function, invocation: Invocation, payload: Any) -> None:
         """Run the guards, then the check, and make sure that what they saw is what the body gets."""
         seen = matching.content(payload)
-        await self._in_turn(invocation, action.guard, read_only(payload))
+        await self._in_turn(invocation, guards, read_only(payload))
         if invocation.aborted:
             return
         if body.check is not None:
@@ -307,8 +321,8 @@ class Actions(Registry):
         """Run the replacements; guards and check decide again on a payload that they change or exchange."""
 
         async def judge(payload: Any) -> None:
-            if action.guard:
-                await self._guarded(action, body, invocation, payload)
+            if guards := action.guards_for(invocation):
+                await self._guarded(guards, body, invocation, payload)
                 if invocation.aborted:
                     _raise_aborted(invocation)
             elif body.check is not None:
@@ -345,9 +359,9 @@ class Actions(Registry):
         except Exception as error:
             raise ActionFailed(
                 "action_failed",
-                str(error),
+                safe_text(error),
                 action=action.name,
-                description=f"Error in action {action.name} body: {error}",
+                description=f"Error in action {action.name} body: {safe_text(error)}",
             ) from error
         if action.after:
             await self._at_once(invocation, action.after, payload)
@@ -466,17 +480,28 @@ class Actions(Registry):
         self._emit("invocationEnd")
 
 
-async def _within(seconds: float, awaitable: Awaitable[Any]) -> None:
+def _nothing_left(value: Any) -> None:
+    """Refuse what a hook returned instead of running it: a guard that never ran would let everything pass."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isawaitable(value) or isinstance(value, (Generator, AsyncGenerator)):
+        if isinstance(value, (Coroutine, Generator)):
+            value.close()
+        raise TypeError(f"it returned {type(value).__name__} that nobody runs; await it")
+
+
+async def _within(seconds: float, awaitable: Awaitable[Any]) -> Any:
     """Await within a limit; `_OutOfTime` also if the time ran out and the hook swallowed its cancellation."""
     try:
         async with asyncio.timeout(seconds) as limit:
-            await awaitable
+            value = await awaitable
     except TimeoutError as error:
         if limit.expired():
             raise _OutOfTime from error
         raise
     if limit.expired():
         raise _OutOfTime
+    return value
 
 
 class _OutOfTime(Exception):
@@ -513,19 +538,21 @@ def _refuse_key(action: Action, key: str) -> None:
 
 def _raise_aborted(invocation: Invocation) -> NoReturn:
     hook, reason = invocation.details.aborted_by, invocation.details.reason
-    why = f": {reason}" if reason is not None else "."
+    why = f": {safe_text(reason)}" if reason is not None else "."
     error = ActionAborted(
         "action_aborted",
         f"{invocation.action} was aborted by {hook}{why}",
         action=invocation.action,
         hook=str(hook),
-        details={"reason": str(reason)} if reason is not None else None,
+        details={"reason": safe_text(reason)} if reason is not None else None,
     )
     error.reason = reason
     raise error
 
 
-def _hook_failure(invocation: Invocation, hook: Hook, error: BaseException) -> HookFailed:
+def _hook_failure(invocation: Invocation, hook: Hook, error: BaseException) -> ActionError:
+    if isinstance(error, ActionError) and error.code == "depth_exceeded":
+        return error  # wrapped at each of its levels it would say nothing any more
     if isinstance(error, _OutOfTime):
         return HookFailed(
             "hook_timeout",
@@ -538,7 +565,7 @@ def _hook_failure(invocation: Invocation, hook: Hook, error: BaseException) -> H
         )
     return HookFailed(
         "hook_failed",
-        f"{hook} failed before {invocation.action}, so it was refused: {type(error).__name__}: {error}",
+        f"{hook} failed before {invocation.action}, so it was refused: {type(error).__name__}: {safe_text(error)}",
         action=invocation.action,
         hook=str(hook),
     )
@@ -551,6 +578,6 @@ def _as_action_error(error: Exception, invocation: Invocation) -> ActionError:
         return error
     return ActionFailed(
         "action_failed",
-        f"{invocation.action} failed: {type(error).__name__}: {error}",
+        f"{invocation.action} failed: {type(error).__name__}: {safe_text(error)}",
         action=invocation.action,
     )

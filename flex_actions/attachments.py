@@ -197,6 +197,13 @@ class Chat:
 
     def _queue_up(self, payload: SendMediaMessagePayload | SendMessagePayload) -> None:
         """Take the send's place in the queue, and fill in what the input holds, so that hooks see what is sent."""
+        # A payload object that was invoked before: what was filled in then is not what the input holds now.
+        if isinstance(payload, SendMediaMessagePayload):
+            if payload.entered is not None and payload.file is payload.entered:
+                payload.file = None
+        elif payload.entered is not None and payload.body == payload.entered:
+            payload.body = None
+        payload.entered = None
         slot = Slot.of(self._slots, payload.channel_sid)
         turn = current_turn()
         if turn is not None and turn.ticket is None:
@@ -220,6 +227,12 @@ class Chat:
             self._refuse(type(payload).action, channel.sid, payload.file.name, policy.judge(payload.file))
 
     async def _check_download(self, payload: DownloadMediaPayload) -> None:
+        self.may_download()
+        _, channel = await self._message_of(payload)
+        self.judge_reading(channel)
+
+    def may_download(self) -> None:
+        """Raise `not_authorized` for a supervisor without the setting, `session_closed`."""
         self.must_be_open()
         if self.role == "supervisor" and not self.config.supervisor_downloads:
             raise ActionError(
@@ -228,10 +241,11 @@ class Chat:
                 action="DownloadMedia",
                 hint="The setting supervisorDownloads allows it.",
             )
-        message, channel = await self._message_of(payload)
-        verdict = self.policy.for_channel(channel.channel_type).judge_reading()
-        name = message.media.name if message.media is not None else None
-        self._refuse("DownloadMedia", channel.sid, name, verdict)
+
+    def judge_reading(self, channel: Channel) -> None:
+        """Raise `attachments_disabled` if this side may not see the files of a channel."""
+        # Without the file's name: a side that may not see files is shown a placeholder, no more.
+        self._refuse("DownloadMedia", channel.sid, None, self.policy.for_channel(channel.channel_type).judge_reading())
 
     def _refuse(self, action: str, channel_sid: str, name: str | None, verdict: Verdict) -> None:
         if verdict.code is None:
@@ -373,9 +387,14 @@ class Chat:
                 verdict = Verdict("invalid_size", error.message, limit, error.details.get("actual"))
                 self._refuse("SendMediaMessage", channel.sid, file.name, verdict)
             raise
-        draft = Draft(self.identity, media=media, attributes=payload.message_attributes)
-        wanted = None if key is None else Key(key, print_.file(file, media.sha256))
-        posted, cancelled = await self._commit(channel.sid, draft, wanted)
+        try:
+            draft = Draft(self.identity, media=media, attributes=payload.message_attributes)
+            wanted = None if key is None else Key(key, print_.file(file, media.sha256))
+            commit = asyncio.ensure_future(self.backend.post(channel.sid, draft, key=wanted))
+        except BaseException:
+            await self._discard(media)
+            raise
+        posted, cancelled = await self._outcome(commit, draft, wanted)
         if posted.repeated:
             await self.backend.discard(media.sid)
         return _sent(posted), cancelled
@@ -395,12 +414,12 @@ class Chat:
                 self._match(key, record, wanted.fingerprint)
                 return _repeated(record), False
         draft = Draft(self.identity, body=text, attributes=payload.message_attributes)
-        posted, cancelled = await self._commit(channel.sid, draft, wanted)
+        commit = asyncio.ensure_future(self.backend.post(channel.sid, draft, key=wanted))
+        posted, cancelled = await self._outcome(commit, draft, wanted)
         return _sent(posted), cancelled
 
-    async def _commit(self, channel_sid: str, draft: Draft, key: Key | None) -> tuple[Posted, bool]:
-        """Post; a cancellation waits for the outcome, up to the backend's limit. The flag says that one came."""
-        commit = asyncio.ensure_future(self.backend.post(channel_sid, draft, key=key))
+    async def _outcome(self, commit: "asyncio.Task[Posted]", draft: Draft, key: Key | None) -> tuple[Posted, bool]:
+        """What a post led to; a cancellation waits for it, up to the backend's limit. The flag says that one came."""
         limit = self.backend.capabilities.commit_limit_s
         deadline: float | None = None
         # asyncio.wait does the same and costs more; it is left for those who are cancelled.
@@ -420,16 +439,31 @@ class Chat:
             if deadline is not None and loop.time() >= deadline:
                 break
         if not commit.done():
-            self._remember(commit, key)
+            self._remember(asyncio.ensure_future(self._finish(commit, draft)), key)
             raise asyncio.CancelledError
         error = commit.exception()
         if isinstance(error, OutcomeUnknown) and error.key is None and key is not None:
             error.key = key.value
-        if error is not None and draft.media is not None and not isinstance(error, OutcomeUnknown):
-            await self.backend.discard(draft.media.sid)
+        if error is not None and not isinstance(error, OutcomeUnknown):
+            await self._discard(draft.media)
         if error is not None and deadline is not None:
             raise asyncio.CancelledError from error
         return commit.result(), deadline is not None
+
+    async def _finish(self, commit: "asyncio.Task[Posted]", draft: Draft) -> Posted:
+        try:
+            return await commit
+        except OutcomeUnknown:
+            raise
+        except Exception:
+            await self._discard(draft.media)
+            raise
+
+    async def _discard(self, media: Media | None) -> None:
+        """Leave no upload behind; an error of its own must not hide the one that led here."""
+        if media is not None:
+            with contextlib.suppress(ActionError):
+                await self.backend.discard(media.sid)
 
     def _remember(self, commit: "asyncio.Task[Posted]", key: Key | None) -> None:
         """Keep a commit whose outcome nobody waits for any more, and its key unsettled until it comes."""
@@ -459,7 +493,8 @@ class Chat:
         raise error
 
     def _match(self, key: str, record: KeyRecord, fingerprint: str) -> None:
-        if record.fingerprint != fingerprint:
+        # Blank once the message was deleted: comparing would let anybody try out what it said.
+        if record.fingerprint not in ("", fingerprint):
             raise ActionError(
                 "key_reused",
                 "This idempotency key belongs to another payload.",
@@ -528,7 +563,12 @@ def _taken(payload: P) -> P:
     """A payload as it was judged: a send waits, and what hooks have left behind must not change it meanwhile."""
     taken = copy.copy(payload)
     if isinstance(taken, (SendMediaMessagePayload, SendMessagePayload)) and taken.message_attributes:
-        taken.message_attributes = copy.deepcopy(taken.message_attributes)
+        try:
+            # Checked as it is copied: a hook may have put anything into it.
+            taken.message_attributes = taken.message_attributes
+        except ActionError as error:
+            error.action = taken.action
+            raise
     return taken
 
 

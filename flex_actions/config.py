@@ -5,7 +5,8 @@
 sets the side of the session that it is given to; `{"agent": {"fileAttachment": …}, "customer": {…}}` sets both.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -88,13 +89,14 @@ def read_config(value: Any, *, side: Side, profile: str = "strict") -> Config:
         inner = _keys(given.get(each, {}), _SIDE, f"config.{each}")
         if "file_attachment" in inner:
             defaults[each] = _policy(inner["file_attachment"], policy, f"config.{each}.fileAttachment")
-    return Config(
-        agent=defaults["agent"],
-        customer=defaults["customer"],
-        supervisor_downloads=given.get("supervisor_downloads", False),
-        notify_customer=given.get("notify_customer", not flex1),
-        plugins=given.get("plugins", {}),
-    )
+    with _at("config"):
+        return Config(
+            agent=defaults["agent"],
+            customer=defaults["customer"],
+            supervisor_downloads=given.get("supervisor_downloads", False),
+            notify_customer=given.get("notify_customer", not flex1),
+            plugins=given.get("plugins", {}),
+        )
 
 
 def _policy(value: Any, default: AttachmentPolicy, where: str) -> AttachmentPolicy:
@@ -104,15 +106,29 @@ def _policy(value: Any, default: AttachmentPolicy, where: str) -> AttachmentPoli
     by_type = given.pop("channel_types", {})
     if not isinstance(by_type, Mapping):
         raise ActionError("invalid_config", f"{where}.channelTypes must map channel types to settings.")
-    base = attrs.evolve(default, **given)
+    with _at(where):
+        base = attrs.evolve(default, **given)
     types = {}
     for name, settings in by_type.items():
         inner = f"{where}.channelTypes.{name}"
         if isinstance(settings, AttachmentPolicy):
             types[name] = settings
         else:
-            types[name] = attrs.evolve(base, **_keys(settings, _CHANNEL_POLICY, inner))
-    return attrs.evolve(base, channel_types=types)
+            with _at(inner):
+                types[name] = attrs.evolve(base, **_keys(settings, _CHANNEL_POLICY, inner))
+    with _at(where):
+        return attrs.evolve(base, channel_types=types)
+
+
+@contextlib.contextmanager
+def _at(where: str) -> Iterator[None]:
+    """A value's error says which key it means, from the top."""
+    try:
+        yield
+    except ActionError as error:
+        if error.message.startswith("config."):
+            raise
+        raise ActionError(error.code, f"{where}.{error.message}", hint=error.hint) from None
 
 
 def _keys(value: Any, known: Mapping[str, str], where: str) -> dict[str, Any]:

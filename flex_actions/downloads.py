@@ -7,13 +7,14 @@ import hashlib
 import io
 import os
 import secrets
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import ActionError
 from .files import clean_name
-from .ports import Backend, Link, Media
+from .ports import Backend, Channel, Link, Media
 
 Report = Callable[[str, int, int], None]
 
@@ -25,11 +26,23 @@ class Download:
         backend: opens the links.
         renew: gives a fresh link, or None if there is only the one.
         on_progress: called with the name, the bytes done and the bytes in all.
+        reader: for a link: whose it must be; see `Backend.open_link`.
+        judge: for a link: says whether files of its channel may be read.
     """
 
-    def __init__(self, backend: Backend, *, renew: Callable[[], Awaitable[Link]] | None, on_progress: Report) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        renew: Callable[[], Awaitable[Link]] | None,
+        on_progress: Report,
+        reader: str | None = None,
+        judge: Callable[[Channel], object] | None = None,
+    ) -> None:
         self._backend = backend
         self._renew = renew
+        self._reader = reader
+        self._judge = judge
         self._on_progress = on_progress
 
     async def run(self, url: str | None, to: str | os.PathLike[str] | BinaryIO) -> Path | None:
@@ -51,21 +64,21 @@ class Download:
             await content.aclose()
 
     async def _open(self, url: str | None) -> tuple[Media, AsyncGenerator[bytes, None]]:
-        if url is None:
-            assert self._renew is not None
-            try:
-                return await self._backend.open_link((await self._renew()).url)
-            except ActionError as error:
-                if error.code != "link_expired":
-                    raise
-            url = (await self._renew()).url
-        return await self._backend.open_link(url)
+        if url is not None:
+            return await self._backend.open_link(url, reader=self._reader, judge=self._judge)
+        assert self._renew is not None
+        try:
+            return await self._backend.open_link((await self._renew()).url)
+        except ActionError as error:
+            if error.code != "link_expired":
+                raise
+        return await self._backend.open_link((await self._renew()).url)
 
     async def _to_path(self, media: Media, content: AsyncIterator[bytes], to: Path) -> Path:
         path, part = to, None
         try:
             is_folder = await asyncio.to_thread(to.is_dir)
-            path = to / clean_name(media.name) if is_folder else to
+            path = to / clean_name(media.name) if is_folder else await asyncio.to_thread(_target, to)
             part = path.with_name(f".{secrets.token_hex(8)}.part")
             if is_folder and await asyncio.to_thread(path.exists):
                 raise FileExistsError(17, "exists already", str(path))
@@ -73,13 +86,13 @@ class Download:
                 await self._copy(media, content, file)
             # A name that the sender chose must not overwrite anything; one that the caller chose may.
             await _to_the_end(_move_new if is_folder else os.replace, part, path)
+            return path if is_folder else to
         except (OSError, ValueError) as error:
             raise _unwritable(f"{str(path)!a}", error) from error
         finally:
             if part is not None:
                 with contextlib.suppress(OSError, ValueError):
                     part.unlink(missing_ok=True)
-        return path
 
     async def _copy(self, media: Media, content: AsyncIterator[bytes], file: BinaryIO) -> None:
         digest, done = hashlib.sha256(), 0
@@ -122,6 +135,22 @@ def _unwritable(what: str, error: Exception) -> ActionError:
         f"{what} cannot be written: {getattr(error, 'strerror', None) or error}.",
         hint="Name another file." if isinstance(error, FileExistsError) else None,
     )
+
+
+def _target(to: Path) -> Path:
+    """The file to put in place: what a symbolic link leads to, and nothing that renaming would destroy."""
+    try:
+        mode = to.stat().st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(mode):
+            raise ActionError(
+                "file_unwritable",
+                f"{str(to)!a} is no regular file, and a download would take its place.",
+                hint="Name another file; flex-actions download -o - writes to stdout.",
+            )
+    return Path(os.path.realpath(to))
 
 
 def _move_new(part: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import codecs
 import contextlib
 import functools
+import hashlib
 import inspect
 import mimetypes
 import os
@@ -280,7 +281,8 @@ class _PathSource:
 
     def _unchanged(self, now: os.stat_result) -> None:
         def mark(s: os.stat_result) -> tuple[int, ...]:
-            return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
+            # The time of the change too: the other one can be set back.
+            return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
         if mark(now) != mark(self.stamp):
             raise ActionError(
@@ -304,11 +306,16 @@ class _BytesSource:
 
 
 class _StreamSource:
+    """A stream, of which is remembered what the longest prefix given so far was: each opening must give the same."""
+
     def __init__(self, factory: StreamFactory) -> None:
         self.factory = factory
+        self._length = 0
+        self._digest = hashlib.sha256().digest()
 
     async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
-        stream = self.factory()
+        with _stream_errors():
+            stream = self.factory()
         if not hasattr(stream, "__aiter__"):
             if inspect.iscoroutine(stream):
                 stream.close()
@@ -318,16 +325,55 @@ class _StreamSource:
                 hint="Give a function that returns one: an 'async def' that yields bytes.",
             )
         try:
-            async for piece in stream:
+            pieces = aiter(stream)
+            seen, count = hashlib.sha256(), 0
+            while True:
+                try:
+                    with _stream_errors():
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
                 if not isinstance(piece, (bytes, bytearray, memoryview)):
                     raise ActionError("file_unreadable", f"The stream gave {type(piece).__name__}, not bytes.")
                 # Cut, so that one huge piece never becomes one huge write.
                 for start in range(0, len(piece), size):
-                    yield bytes(piece[start : start + size])
+                    part = bytes(piece[start : start + size])
+                    self._compare(seen, count, part)
+                    count += len(part)
+                    yield part
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
-                await close()
+                with _stream_errors():
+                    await close()
+
+    def _compare(self, seen: "hashlib._Hash", count: int, part: bytes) -> None:
+        """Add a part to what this opening gave; refuse it if an earlier opening gave other bytes there."""
+        there = self._length - count
+        if not 0 < there <= len(part):
+            seen.update(part)
+        else:
+            seen.update(part[:there])
+            if seen.digest() != self._digest:
+                raise ActionError(
+                    "file_changed",
+                    "The stream gave other bytes than when it was opened before.",
+                    hint="Give a function that returns the same bytes each time.",
+                )
+            seen.update(part[there:])
+        if count + len(part) > self._length:
+            self._length, self._digest = count + len(part), seen.digest()
+
+
+@contextlib.contextmanager
+def _stream_errors() -> Iterator[None]:
+    """What a stream raises of its own comes out as `file_unreadable`."""
+    try:
+        yield
+    except (ActionError, StopAsyncIteration):
+        raise
+    except Exception as error:
+        raise ActionError("file_unreadable", f"The stream failed: {type(error).__name__}: {error}.") from error
 
 
 def _content_type(name: str, declared: str | None) -> str:

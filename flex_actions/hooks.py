@@ -126,6 +126,12 @@ def arity_of(function: Callable[..., Any], phase: str, *, event: str) -> int:
         raise RegistrationError(
             "invalid_registration", f"{event}: a hook must be a function, not {type(function).__name__}."
         )
+    if _is_generator(function):
+        raise RegistrationError(
+            "invalid_registration",
+            f"{event}: {function_name(function)} is a generator, so calling it would run nothing.",
+            hint="Write it as def or async def without yield.",
+        )
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # some builtins have none
@@ -162,6 +168,11 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     )
+
+
+def _is_generator(function: Callable[..., Any]) -> bool:
+    candidates = (function, getattr(function, "__call__", None))  # noqa: B004 - an object whose __call__ is one
+    return any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in candidates)
 
 
 def _without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ class _Details:
     aborted_by: Hook | None = None
     reason: object = None
     index_key: Hashable = None
+    removed_guards: tuple[Hook, ...] = ()
     extras: dict[Any, Any] = attrs.field(factory=dict)
 
 
@@ -192,12 +193,14 @@ def place(
     details.plugin = plugin
     if parent is None:
         return
-    details.parent = parent
-    details.begun_in = parent.hook
     if plugin is None and parent.hook is not None:
         details.plugin = parent.hook.plugin
     if not parent.running:
-        return  # begun by a task that outlived its invocation: a new beginning, as far as depth goes
+        # Begun by a task that outlived its invocation: a new beginning. Holding on to the old one would keep a
+        # whole chain of them alive where each begins the next.
+        return
+    details.parent = parent
+    details.begun_in = parent.hook
     details.depth = parent.depth + 1
     if deadline is None or (parent.deadline is not None and parent.deadline < deadline):
         details.deadline = parent.deadline

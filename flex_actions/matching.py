@@ -2,13 +2,15 @@
 
 Texts, numbers, booleans and None compare by value and kind (1 is 1.0 but not True, NaN equals nothing), everything
 else by identity, one level deep. Mappings and attrs objects are "objects" with keys; `channelSid` and `channel_sid`
-are one key.
+are one key. A mapping counts as it was given, an object as it is at the comparison.
 """
 
-import math
+import dataclasses
 import re
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from operator import attrgetter
+from types import ModuleType
 from typing import Any, Final
 
 import attrs
@@ -39,7 +41,10 @@ def snapshot(payload: Any) -> Any:
         if not attrs.has(type(payload)):
             return payload
         reader = _reader(type(payload))
-    return _Fields(reader[0], reader[1](payload))
+    try:
+        return _Fields(reader[0], reader[1](payload))
+    except AttributeError:  # a field that nobody has set yet
+        return _Fields(reader[0], tuple(getattr(payload, n, None) for n in reader[0]))
 
 
 class _Fields:
@@ -47,7 +52,7 @@ class _Fields:
 
     def __init__(self, names: tuple[str, ...], values: Any) -> None:
         self.names = names
-        self.values = values if len(names) > 1 else (values,)
+        self.values = values if len(names) > 1 or isinstance(values, tuple) else (values,)
 
 
 def _reader(cls: type) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
@@ -71,7 +76,7 @@ def _token(value: Any) -> Hashable:
     if value is None or isinstance(value, bool):
         return ("b", value)
     if isinstance(value, (int, float)):
-        return ("nan", object()) if math.isnan(value) else ("n", value)
+        return ("n", value) if value == value else ("nan", object())  # noqa: PLR0124 - NaN equals nothing, itself included
     if isinstance(value, str):
         return ("s", value)
     return ("id", id(value))
@@ -91,15 +96,54 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def content(payload: Any) -> Any:
-    """What a payload consists of now, with the lists and mappings inside it, for `same_content`."""
-    known = fields(payload)
-    return _copied(payload if known is None else known)
+    """What a payload consists of now, all the way down, for `same_content`."""
+    return _copied(payload, 0)
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST or isinstance(value, _PLAIN):
+        return value
     if isinstance(value, Mapping):
-        return {k: _copied(v) for k, v in value.items()}
-    return [_copied(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return {k: _copied(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, deque)):
+        return [_copied(v, depth + 1) for v in value]
+    if isinstance(value, (set, frozenset, bytearray)):
+        return _Whole(frozenset(value) if not isinstance(value, bytearray) else bytes(value))
+    if is_changeable(value):
+        return {n: _copied(v, depth + 1) for n, v in _own_values(value).items()}
+    return value
+
+
+_DEEPEST: Final = 32
+_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+
+
+class _Whole:
+    """A copy that is compared as a whole."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def is_changeable(value: Any) -> bool:
+    """Whether a value is an object whose attributes can be set: not a function, a class or a frozen one."""
+    cls = type(value)
+    if isinstance(value, type) or callable(value):
+        return False
+    if attrs.has(cls):
+        return getattr(cls.__setattr__, "__name__", "") != "_frozen_setattrs"
+    if dataclasses.is_dataclass(cls):
+        return not cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return hasattr(value, "__dict__") and not isinstance(value, (ModuleType, BaseException))
+
+
+def _own_values(value: Any) -> dict[str, Any]:
+    if attrs.has(type(value)):
+        return {f.name: getattr(value, f.name, None) for f in attrs.fields(type(value))}
+    names = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    return {**{n: getattr(value, n, None) for n in names}, **getattr(value, "__dict__", {})}
 
 
 def same_content(one: Any, other: Any) -> bool:
@@ -108,6 +152,8 @@ def same_content(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(same_content(v, other[k]) for k, v in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_content, one, other))
+    if isinstance(one, _Whole) and isinstance(other, _Whole):
+        return bool(one.value == other.value)
     return _token(one) == _token(other)
 
 

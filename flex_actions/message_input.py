@@ -64,9 +64,11 @@ def _file(file: File) -> InputState:
     return InputState("FILE", file=file)
 
 
-def _refuse(code: str) -> Cell:
+def _refuse(code: str, hint: str | None = None) -> Cell:
+    message, usual = _REFUSALS[code]
+    hint = hint or usual
+
     def step(state: InputState, argument: Any) -> InputState:
-        message, hint = _REFUSALS[code]
         raise ActionError(code, message, hint=hint)
 
     return Cell(f"`{code}`", step)
@@ -118,6 +120,7 @@ _HOLDS_FILE: Final = _refuse("input_holds_file")
 _BUSY: Final = _refuse("input_busy")
 _ONE_FILE: Final = _refuse("one_file_at_a_time")
 _NOTHING_ATTACHED: Final = _refuse("nothing_attached")
+_NOTHING_TO_DETACH: Final = _refuse("nothing_attached", "Attach one first.")
 _NOT_ATTACHED: Final = _refuse("file_not_attached")
 _NOTHING_TO_SEND: Final = _refuse("nothing_to_send")
 # A send that finds another one under way waits for its turn (`attachments.py`), so the step itself is never taken.
@@ -138,8 +141,8 @@ TABLE: Final[dict[EventName, dict[Kind, Cell]]] = {
         "SENDING": _BUSY,
     },
     "DetachFile": {
-        "EMPTY": _NOTHING_ATTACHED,
-        "TEXT": _NOTHING_ATTACHED,
+        "EMPTY": _NOTHING_TO_DETACH,
+        "TEXT": _NOTHING_TO_DETACH,
         "FILE": Cell("EMPTY; another file: `file_not_attached`", _detach),
         "SENDING": _BUSY,
     },

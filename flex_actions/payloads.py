@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypedDict, TypeVar
 
 import attrs
@@ -12,8 +12,10 @@ from .files import File
 from .matching import snake
 from .nearest import did_you_mean
 from .ports import Channel, Message
+from .values import attributes_json
 
 P = TypeVar("P", bound="Payload")
+T = TypeVar("T")
 
 # Flex's other words for the channel; objects are taken for their sid.
 _CHANNEL_WORDS: Final = ("channel", "conversation", "conversation_sid", "conversationSid")
@@ -102,11 +104,8 @@ def _attributes(value: Any) -> Any:
         return {}
     if not isinstance(value, Mapping):
         raise _invalid(f"messageAttributes must be a mapping, not {type(value).__name__}.")
-    try:
-        # There and back: a copy that is JSON through and through, and the caller's own is left alone.
-        return json.loads(json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _invalid(f"messageAttributes cannot be written as JSON: {error}.") from error
+    # There and back: a copy that is JSON through and through, and the caller's own is left alone.
+    return json.loads(attributes_json(value))
 
 
 def _file(value: Any) -> Any:
@@ -246,6 +245,32 @@ class _Shape:
 
 
 _shapes: Final[dict[type[Payload], _Shape]] = {}
+
+
+def payload_update(cls: type[T]) -> Callable[[Any], T]:
+    """What `register(…, payload_update=…)` wants, for an attrs class of one's own as the payload.
+
+    Takes a mapping in Flex's camelCase or snake_case, or an object of the class; an unknown key is refused with the
+    nearest right one (`invalid_payload`).
+    """
+    names = {spelling: f.name for f in attrs.fields(cls) if f.init for spelling in (f.name, camel(f.name))}  # type: ignore[arg-type]
+
+    def update(given: Any) -> T:
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise _invalid(f"The payload must be a mapping or {cls.__name__}, not {type(given).__name__}.")
+        found = {}
+        for key, value in given.items():
+            if not isinstance(key, str) or key not in names:
+                raise _invalid(f"{cls.__name__} has no key {key!r}.", did_you_mean(key, map(camel, names)))
+            found[names[key]] = value
+        try:
+            return cls(**found)
+        except (TypeError, ValueError) as error:
+            raise _invalid(f"{cls.__name__}: {error}") from error
+
+    return update
 
 
 def build(cls: type[P], given: Any) -> P:

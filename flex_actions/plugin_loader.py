@@ -17,7 +17,7 @@ from .actions import Actions
 from .clock import Clock, Ids
 from .errors import ActionError, RegistrationError
 from .hooks import function_name
-from .logs import logger
+from .logs import logger, where
 from .matching import snake
 from .nearest import did_you_mean
 from .notifications import Notification
@@ -131,13 +131,16 @@ class Plugins:
                     hint=did_you_mean(name, self._loaded),
                 )
 
-    async def load(self, source: "str | Setup", name: str | None = None) -> str:
+    async def load(
+        self, source: "str | Setup", name: str | None = None, *, settings: Mapping[str, Any] | None = None
+    ) -> str:
         """Load a plugin and return its name.
 
         Args:
             source: the name of an installed plugin (an entry point in `flex_actions.plugins`), a `FILE.py` (its
                 `setup`), or the function itself.
             name: what to call it; by default the entry point's, file's or module's name.
+            settings: its settings; by default those that the session's config has under its name.
 
         Raises:
             RegistrationError: not found (with the nearest), a name taken, or `setup` failed; then all that it had
@@ -147,7 +150,7 @@ class Plugins:
         name = name or found
         if name in self._loaded:
             raise RegistrationError("invalid_registration", f"A plugin named {name!r} is loaded already.")
-        plugin = Plugin(name, settings=self._settings.get(name, {}), **self._facts)
+        plugin = Plugin(name, settings=settings or self._settings.get(name, {}), **self._facts)
         stack = contextlib.AsyncExitStack()
         try:
             await _enter(setup, plugin, stack)
@@ -180,11 +183,16 @@ class Plugins:
 
     async def close(self) -> None:
         """Unload all, newest first; one that fails does not keep the others."""
+        cut: BaseException | None = None
         for name in reversed(self.names):
             try:
                 await self.unload(name)
-            except Exception:
-                logger().exception("plugin.unload_failed", plugin=name)
+            except Exception as error:
+                logger().warning("plugin.unload_failed", plugin=name, error=type(error).__name__, where=where(error))
+            except BaseException as error:
+                cut = error  # a cancellation: the other plugins must still go
+        if cut is not None:
+            raise cut
 
 
 async def _enter(setup: Setup, plugin: Plugin, stack: contextlib.AsyncExitStack) -> None:
@@ -268,6 +276,6 @@ def _from_file(path: Path) -> tuple[Setup, str]:
         raise RegistrationError(
             "invalid_registration",
             f"The plugin file {str(path)!r} cannot be loaded: {type(error).__name__}: {error}",
-            hint="It must define setup(plugin).",
+            hint="It must define setup(plugin)." if isinstance(error, (AttributeError, TypeError)) else None,
         ) from error
     return setup, name

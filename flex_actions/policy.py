@@ -8,6 +8,7 @@ import attrs
 
 from .errors import ActionError
 from .files import File, guess_content_type
+from .values import plain_channel_type
 
 Side = Literal["agent", "customer"]
 
@@ -99,7 +100,16 @@ def _size(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
 def _by_type(value: Any) -> Any:
     if not isinstance(value, Mapping) or not all(isinstance(p, AttachmentPolicy) for p in value.values()):
         raise ActionError("invalid_config", "channel_types must map types of channels to their AttachmentPolicy.")
-    return dict(value)
+    found: dict[str, Any] = {}
+    for name, policy in value.items():
+        plain = plain_channel_type(name)
+        if plain is None or plain in found:
+            why = "is no type of a channel" if plain is None else "stands there twice"
+            raise ActionError(
+                "invalid_config", f"channelTypes: {ascii(name)[:80]} {why}.", hint="Write it as 'whatsapp'."
+            )
+        found[plain] = policy
+    return found
 
 
 @attrs.frozen
@@ -111,7 +121,7 @@ class AttachmentPolicy:
         read_only: it may receive files, not send them.
         max_file_size: bytes, inclusive.
         accepted_extensions: without dot, lower case; a custom list takes the place of the default.
-        channel_types: policies that hold instead in channels of a type (`whatsapp`, …).
+        channel_types: policies that hold instead in channels of a type (`whatsapp`, …; in whatever case).
     """
 
     enabled: bool = attrs.field(default=True, validator=_flag, metadata={"seed": "enabled"})
@@ -126,7 +136,10 @@ class AttachmentPolicy:
 
     def for_channel(self, channel_type: str) -> "AttachmentPolicy":
         """The policy for a type of channel."""
-        return self.channel_types.get(channel_type, self)
+        if not self.channel_types:
+            return self
+        # An older store may hold a type as somebody wrote it.
+        return self.channel_types.get(plain_channel_type(channel_type) or "", self)
 
     def judge(self, file: File) -> Verdict:
         """Whether this side may send a file: enabled, then read-only, type, size."""

@@ -197,7 +197,8 @@ class KeyRecord:
     """What an idempotency key led to, also after its message was deleted.
 
     Attributes:
-        fingerprint: the digest that was given with the key; another one under the same key is another payload.
+        fingerprint: the digest that was given with the key; another one under the same key is another payload. Empty
+            once the message was deleted, so that nobody can try out what it said: then every payload is a repeat.
     """
 
     fingerprint: str
@@ -221,8 +222,10 @@ class Backend(Protocol):
 
     `channel` arguments take a sid or a unique name. Every call may raise `backend_unavailable` (not open, closed,
     out of reach); writing calls `store_full`, `store_readonly`. A cancelled call leaves nothing half done.
-    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid, a draft with both or
-    neither of body and media, a range or life that is negative.
+    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid or holds control
+    characters, a channel type that is no word (it is kept in lower case), a draft with both or neither of body and
+    media, attributes that are no JSON or beyond `values.ATTRIBUTES_BYTES` or `ATTRIBUTES_DEPTH`, a range that is no
+    whole number, a range or life that is negative.
     """
 
     capabilities: Capabilities
@@ -285,8 +288,9 @@ class Backend(Protocol):
     async def post(self, channel: str, draft: Draft, *, key: Key | None = None) -> Posted:
         """Add a message; its media becomes visible with it, at once or not at all.
 
-        Under a `key` used before with the same fingerprint nothing is added: the first message returns, `repeated`
-        (if it was deleted since, raises `unknown_message`); with another fingerprint raises `key_reused`.
+        Under a `key` used before with the same fingerprint nothing is added: the first message returns, `repeated`;
+        with another fingerprint raises `key_reused`. If the message was deleted since, raises `unknown_message`,
+        whatever the fingerprint.
         Raises `unknown_channel`, `channel_closed`, `not_a_member`, `media_deleted` (unknown, posted already, uploaded
         for another channel or through another backend object).
         """
@@ -327,10 +331,14 @@ class Backend(Protocol):
         Raises `media_deleted`, `not_a_member`.
         """
 
-    async def open_link(self, url: str) -> tuple[Media, AsyncGenerator[bytes, None]]:
-        """What a link leads to.
+    async def open_link(
+        self, url: str, *, reader: str | None = None, judge: Callable[[Channel], object] | None = None
+    ) -> tuple[Media, AsyncGenerator[bytes, None]]:
+        """What a link leads to, for whoever has it; with `reader` only for the identity it was given to.
 
-        Raises `link_expired` (now ≥ expiry), `link_invalid`, `media_deleted`, `not_a_member`.
+        `judge` is called with the channel of the file before anything of it is shown; what it raises comes out.
+        Raises `link_expired` (now ≥ expiry), `link_invalid`, `media_deleted`, `not_a_member`; `not_authorized` if
+        `reader` is another identity.
         """
 
     def events(self, channel: str, *, after: str | None = None) -> AsyncGenerator[Event, None]:

@@ -1,14 +1,19 @@
 """A read-only view of a payload, for guards."""
 
+import types
+from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import attrs
+from .matching import is_changeable
 
 
 class _ReadOnly:
-    """Shows an object's attributes and refuses to set any; `isinstance` sees the object's own class."""
+    """Shows an object's attributes and refuses to set any; `isinstance` sees the object's own class.
+
+    Its methods run on the view, so they cannot set any either.
+    """
 
     __slots__ = ("_target",)
 
@@ -16,9 +21,15 @@ class _ReadOnly:
         object.__setattr__(self, "_target", target)
 
     def __getattribute__(self, name: str) -> Any:
+        target = object.__getattribute__(self, "_target")
         if name == "__class__":
-            return type(object.__getattribute__(self, "_target"))
-        return read_only(getattr(object.__getattribute__(self, "_target"), name))
+            return type(target)
+        if name in _WAYS_AROUND:
+            raise _refused(name)
+        value = getattr(target, name)
+        if isinstance(value, types.MethodType) and value.__self__ is target:
+            return types.MethodType(value.__func__, self)
+        return read_only(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise _refused(name)
@@ -30,6 +41,9 @@ class _ReadOnly:
         return repr(object.__getattribute__(self, "_target"))
 
 
+_WAYS_AROUND = frozenset({"__setattr__", "__delattr__", "__dict__", "__init__", "__setstate__", "__attrs_init__"})
+
+
 def _refused(name: str) -> AttributeError:
     return AttributeError(f"a guard sees the final payload and cannot change it ({name}); use a before hook")
 
@@ -38,17 +52,10 @@ def read_only(value: Any) -> Any:
     """The value itself if it cannot be changed, otherwise a view that refuses changes."""
     if isinstance(value, Mapping):
         return MappingProxyType({k: read_only(v) for k, v in value.items()})
-    if isinstance(value, list) or type(value) is tuple:
+    if isinstance(value, (list, deque)) or type(value) is tuple:
         return tuple(read_only(v) for v in value)
     if isinstance(value, set):
         return frozenset(value)
     if isinstance(value, bytearray):
         return bytes(value)
-    if not attrs.has(type(value)) or _is_frozen(type(value)):
-        return value
-    return _ReadOnly(value)
-
-
-def _is_frozen(cls: type) -> bool:
-    """Whether an attrs class refuses changes by itself; being hashable does not say so."""
-    return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
+    return _ReadOnly(value) if is_changeable(value) else value

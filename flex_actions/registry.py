@@ -1,5 +1,6 @@
 """`Registry`: what is registered under which name, in which order, by whom; what is blocked, what runs."""
 
+import asyncio
 import itertools
 from asyncio import Task
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -23,7 +24,7 @@ from .hooks import (
     parse_event,
 )
 from .invocation import Invocation
-from .logs import logger
+from .logs import logger, where
 from .nearest import did_you_mean, nearest
 from .steps import start_now
 
@@ -77,7 +78,7 @@ class Action:
 
     __slots__ = (
         "abort", "after", "before", "blocks", "body", "error", "fresh", "guard", "in_use", "index", "indexed",
-        "is_plain", "name", "owner", "replacements", "takes_key", "update",
+        "is_plain", "lingers", "name", "owner", "replacements", "takes_key", "update",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -100,11 +101,28 @@ class Action:
         self.in_use: dict[int, int] = {}  # by id: one payload object cannot serve two calls, whatever became of it
 
         self.is_plain = True  # neither guards nor replacements
+        self.lingers = False
 
     def put(self, phase: str, hooks: tuple[Hook, ...]) -> None:
         """Take the hooks of a phase, or the replacements."""
         setattr(self, phase, hooks)
-        self.is_plain = not self.guard and not self.replacements
+        self.is_plain = not (self.guard or self.replacements or self.lingers)
+
+    def linger(self, guard: Hook) -> None:
+        """Remember a guard that is being removed for the invocations under way, which it must still pass."""
+        for invocation in self.running:
+            details = invocation.detail()
+            details.removed_guards = (*details.removed_guards, guard)
+            self.lingers = True
+
+    def guards_for(self, invocation: Invocation) -> tuple[Hook, ...]:
+        """The guards that an invocation must pass: today's, and those removed while it was under way."""
+        if self.lingers and len(self.fresh) + len(self.indexed) == 1:
+            # The only one left takes what lingers with it.
+            self.lingers = False
+            self.is_plain = not (self.guard or self.replacements)
+        removed = invocation.details.removed_guards
+        return self.guard if not removed else (*removed, *(g for g in self.guard if g not in removed))
 
     @property
     def running(self) -> list[Invocation]:
@@ -204,6 +222,9 @@ class Registry:
 
     def owned(self, plugin: str) -> Self:
         """The same dispatcher as one plugin sees it: what it registers bears its name and leaves with `remove_all`."""
+        if self._owner is not None:
+            # What a view of a view registered would not leave with the plugin.
+            raise RegistrationError("invalid_registration", f"This object is the plugin {self._owner}'s own.")
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._owner = plugin
@@ -336,6 +357,7 @@ class Registry:
             if not callable(function):
                 raise RegistrationError("invalid_registration", f"{event}: a listener must be a function.")
             arity = arity_of(function, phase, event=event)
+        _refuse_wrong_order(event, priority, run_before, run_after, timeout_s)
         hook = Hook(
             function,
             phase,
@@ -384,7 +406,7 @@ class Registry:
         phases: tuple[Phase, ...] = ("guard", "before") if parsed.phase == "before" else (parsed.phase,)
         for phase in phases:
             for hook in reversed(self._hooks(event, parsed, phase)):
-                if hook.function == function:
+                if hook.function == function and self._mine(hook):
                     self._drop(event, parsed, phase, hook)
                     return True
         return False
@@ -397,7 +419,13 @@ class Registry:
             raise RegistrationError("invalid_registration", "remove_all_listeners() needs an event.")
         parsed = self._event(event) if self._table.strict else (parse_event(event) or Event("event", event))
         for phase in ("before", "guard") if parsed.phase == "before" else (parsed.phase,):
-            self._set_hooks(event, parsed, phase, ())
+            for hook in self._hooks(event, parsed, phase):
+                if self._mine(hook):
+                    self._drop(event, parsed, phase, hook)
+
+    def _mine(self, hook: Hook) -> bool:
+        """Whether this object may remove a hook: a plugin only its own."""
+        return self._owner is None or hook.plugin == self._owner
 
     def seal(self) -> list[str]:
         """Say that all actions are there: from now on a hook for an unknown one is refused at once.
@@ -585,6 +613,8 @@ class Registry:
         self._action(parsed.action).put(phase, in_order(hooks) if self._table.strict else hooks)
 
     def _drop(self, event: str, parsed: Event, phase: Phase, hook: Hook) -> None:
+        if phase == "guard":
+            self._action(parsed.action).linger(hook)
         left = tuple(h for h in self._hooks(event, parsed, phase) if h is not hook)
         self._set_hooks(event, parsed, phase, left)
 
@@ -608,10 +638,10 @@ class Registry:
                 if isawaitable(outcome) and (task := start_now(outcome).task) is not None:
                     self._table.background.add(task)
                     task.add_done_callback(self._table.background.discard)
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
                 if not self._table.strict:
                     raise
-                logger().exception("observer.failed", event_name=event)
+                logger().warning("observer.failed", event_name=event, error=type(error).__name__, where=where(error))
 
 
 def _with_near_prefix(event: str) -> str | None:
@@ -619,3 +649,20 @@ def _with_near_prefix(event: str) -> str | None:
     split = next((i for i, c in enumerate(event) if c.isupper()), len(event))
     near = nearest(event[:split], PREFIXES)
     return near + event[split:] if near and event[split:] else None
+
+
+def _refuse_wrong_order(event: str, priority: object, run_before: object, run_after: object, timeout_s: object) -> None:
+    problem = None
+    if isinstance(priority, bool) or not isinstance(priority, (int, float)):
+        problem = f"priority is a number, not {priority!r}"
+    elif not all(isinstance(w, Iterable) for w in (run_before, run_after)):
+        problem = "run_before and run_after are names of plugins"
+    elif timeout_s is not None and timeout_s is not DEFAULT and not is_duration(timeout_s):
+        problem = f"timeout_s is a number of seconds from 0, or None, not {timeout_s!r}"
+    if problem:
+        raise RegistrationError("invalid_registration", f"{event}: {problem}.")
+
+
+def is_duration(value: object) -> bool:
+    """Whether a value can be a time limit: a number from 0 that a clock can count."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9

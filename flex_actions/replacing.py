@@ -78,6 +78,8 @@ class Replacements:
                 await call.stop()
         if left:
             raise _not_awaited(hook)
+        for call in calls:
+            call.raise_unheard()
         return outcome
 
     async def _original(self, payload: Any) -> Any:
@@ -87,6 +89,13 @@ class Replacements:
         elif payload is not self._judged or not matching.same_content(matching.content(payload), self._seen):
             content = matching.content(payload)
             await self._judge(payload)
+            if not matching.same_content(matching.content(payload), content):
+                raise ActionError(
+                    "payload_changed",
+                    f"The payload of {self._invocation.action} changed while it was being judged.",
+                    action=self._invocation.action,
+                    hint="A replacement has left a task behind that goes on changing it; await that task.",
+                )
             # Only now: a payload that was refused must be judged again if `original` is called again.
             self._judged, self._seen = payload, content
         self._invocation._hook = None
@@ -121,10 +130,20 @@ class _Call:
             self.done = True
             self._ended.set()
 
+    def raise_unheard(self) -> None:
+        """Raise what the call failed with in a task of its own, if nobody has looked at that."""
+        task = self._task
+        if task is None or task is asyncio.current_task() or not task.done() or task.cancelled():
+            return
+        if getattr(task, "_log_traceback", False) and (error := task.exception()) is not None:
+            raise error
+
     async def stop(self) -> None:
+        if self._task is asyncio.current_task() and self._wrapper is not None:
+            self._wrapper.close()  # driven by hand and dropped
+            return
         if self._task is not None and self._ended is not None:
-            self._task.cancel()
-            await self._ended.wait()
+            await self._end(self._task, self._ended)
             return
         # Never started: closing both keeps Python from warning a second time about what is reported here.
         self._coroutine.close()
@@ -136,6 +155,20 @@ class _Call:
         else:  # wrapped in a task that has not had its first turn
             task.cancel()
             await asyncio.wait([task])
+
+    @staticmethod
+    async def _end(task: "asyncio.Task[Any]", ended: asyncio.Event) -> None:
+        """Cancel and wait until it has really ended, also if this is cancelled once more meanwhile."""
+        cancelled = False
+        task.cancel()
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                cancelled = True
+                task.cancel()
+        if cancelled:
+            raise asyncio.CancelledError
 
 
 def _not_awaited(hook: Hook) -> ActionError:

@@ -71,7 +71,7 @@ class Session:
     ) -> Channel:
         """A new channel with this identity and `members` in it. Raises `channel_exists`."""
         self._chat.must_be_open()
-        others = [_valid_identity(m) for m in ([members] if isinstance(members, str) else members)]
+        others = [valid_identity(m) for m in ([members] if isinstance(members, str) else members)]
         channel = await self.backend.create_channel(
             creator=self.identity, unique_name=unique_name, channel_type=channel_type
         )
@@ -102,12 +102,12 @@ class Session:
 
     async def add_member(self, channel: Channel | str, identity: str) -> Member:
         """Add another member. Raises `not_a_member` if this identity is none itself."""
-        await self._readable(channel)
-        return await self.backend.add_member(_of(channel), _valid_identity(identity))
+        await self._own(channel)
+        return await self.backend.add_member(_of(channel), valid_identity(identity))
 
     async def remove_member(self, channel: Channel | str, identity: str) -> None:
         """Remove a member; links given to them die. Raises `not_a_member`, `not_authorized` for a customer."""
-        await self._readable(channel)
+        await self._own(channel)
         if self.side == "customer" and identity != self.identity:
             raise ActionError("not_authorized", "A customer cannot remove others from a channel.")
         await self.backend.remove_member(_of(channel), identity)
@@ -119,7 +119,7 @@ class Session:
 
     async def close_channel(self, channel: Channel | str) -> Channel:
         """Make a channel read-only, for ever. Raises `not_a_member`, `not_authorized` for a customer."""
-        await self._readable(channel)
+        await self._own(channel)
         if self.side == "customer":
             raise ActionError("not_authorized", "A customer cannot close a channel.")
         return await self.backend.close_channel(_of(channel))
@@ -226,8 +226,9 @@ class Session:
             The path written to, or None for a file object.
 
         Raises:
-            ActionError: as `DownloadMedia`; `link_expired`, `link_invalid`; `file_unwritable`; `media_corrupt` if the
-                content does not match its hash (then nothing stays behind).
+            ActionError: as `DownloadMedia`, also for a link; `not_authorized` if it was given to another identity;
+                `link_expired`, `link_invalid`; `file_unwritable` (also a device or pipe as `to`); `media_corrupt` if
+                the content does not match its hash (then nothing stays behind).
         """
         self._chat.must_be_open()
 
@@ -241,7 +242,16 @@ class Session:
 
         is_link = isinstance(source, Link) or (isinstance(source, str) and ":" in source)
         url = source.url if isinstance(source, Link) else source
-        download = Download(self.backend, renew=None if is_link else renewed, on_progress=self._download_progress)
+        if is_link:
+            # A link opens for whoever has it, over HTTP; in here what holds for DownloadMedia holds for it too.
+            self._chat.may_download()
+        download = Download(
+            self.backend,
+            renew=None if is_link else renewed,
+            on_progress=self._download_progress,
+            reader=self.identity,
+            judge=self._chat.judge_reading,
+        )
         return await download.run(url if is_link and isinstance(url, str) else None, to)
 
     def _download_progress(self, name: str, done: int, total: int) -> None:
@@ -251,14 +261,20 @@ class Session:
         self._chat.must_be_open()
         return await self.backend.get_channel(_of(channel), member=None if self.role == "supervisor" else self.identity)
 
+    async def _own(self, channel: Channel | str) -> Channel:
+        self._chat.must_be_open()
+        return await self.backend.get_channel(_of(channel), member=self.identity)
+
     async def close(self) -> None:
         """Unload the plugins and end the session; the chat behind it stays. A second time does nothing."""
         if not self._chat.closed:
             # The plugins first: one that says goodbye still needs its session.
-            await self.plugins.close()
-            await self._chat.close()
-            for step in self._waiting:
-                step.cancel()
+            try:
+                await self.plugins.close()
+            finally:
+                await self._chat.close()
+                for step in self._waiting:
+                    step.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -291,7 +307,7 @@ async def connect(
     Raises:
         ActionError: `invalid_config`; `store_version`, `store_corrupt`, `store_readonly`; what a plugin raises.
     """
-    _valid_identity(identity)
+    valid_identity(identity)
     if role not in ROLES:
         raise ActionError("invalid_config", f"There is no role {role!r}.", hint=did_you_mean(role, ROLES))
     side = side or ("customer" if role == "customer" else "agent")
@@ -326,7 +342,8 @@ def _of(channel: Channel | str) -> str:
     return channel
 
 
-def _valid_identity(identity: str) -> str:
+def valid_identity(identity: str) -> str:
+    """An identity that can be one. Raises `invalid_config`."""
     printable = isinstance(identity, str) and not any(unicodedata.category(c) in ("Cc", "Cs") for c in identity)
     if not printable or not identity.strip() or len(identity) > 256:
         raise ActionError(

@@ -5,6 +5,7 @@ Receivers are plain functions `(sender, **facts)`, called in the order connected
 disconnected. One that raises is logged and the others still run.
 """
 
+import asyncio
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import blinker
 
-from .logs import logger
+from .logs import logger, where
 
 T = TypeVar("T")
 
@@ -80,8 +81,8 @@ class Signal(blinker.NamedSignal):
         for receiver in list(self.receivers_for(sender)):
             try:
                 receiver(sender, **facts)
-            except Exception:
-                logger().exception("observer.failed", signal=self.name)
+            except (Exception, asyncio.CancelledError) as error:
+                logger().warning("observer.failed", signal=self.name, error=type(error).__name__, where=where(error))
 
 
 def _signal(name: str, doc: str) -> Signal:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar, overload
 
 from .attachments import InputView
 from .errors import ActionError
@@ -157,13 +157,55 @@ class SyncSession:
         if not self._loop.is_running():
             coroutine.close()
             raise ActionError("session_closed", "This session is closed.")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        call = _Call(coroutine, self._loop)
         try:
-            return future.result()
+            return call.result()
         except BaseException:
-            # Ctrl-C in the calling thread: the work in the background ends as well.
-            future.cancel()
+            # Ctrl-C in the calling thread: the work in the background ends as well, before control returns.
+            call.cancel(self.session.backend.capabilities.commit_limit_s)
             raise
+
+
+class _Call(Generic[T]):
+    """A coroutine on the background loop. Its result comes when its task has ended, cancelled or not.
+
+    The future of `run_coroutine_threadsafe` is done as soon as it is cancelled, while the task still runs.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self._coroutine = coroutine
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        self._ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+        loop.call_soon_threadsafe(self._begin)
+
+    def result(self) -> T:
+        return self._ended.result()
+
+    def cancel(self, limit_s: float) -> None:
+        """Cancel, and wait so long for the end; nothing happens if it has ended."""
+        if self._ended.done():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._cancel)
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            self._ended.result(limit_s)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            self._ended.cancel()
+        elif (error := task.exception()) is not None:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(task.result())
 
 
 async def _next(feed: Any) -> Event:

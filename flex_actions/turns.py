@@ -5,9 +5,11 @@ second overtake it. A send begun inside another's hooks goes before that one, wh
 """
 
 import asyncio
+import contextlib
+import weakref
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from .errors import ActionError
 from .message_input import EMPTY, InputState
@@ -41,10 +43,14 @@ class Slot:
 class Ticket:
     """A send's place in the queue of a slot."""
 
+    # All sends that wait just now: few, and looked at only by one that has to wait itself.
+    _waiting: "ClassVar[weakref.WeakSet[Ticket]]" = weakref.WeakSet()  # noqa: RUF012
+
     def __init__(self, slot: Slot, ancestors: "list[Ticket]") -> None:
         self.slot = slot
         self.sending = False
-        self._ancestors = [t for t in ancestors if t.slot is slot and t in slot.queue]
+        self.within = [t for t in ancestors if t in t.slot.queue]
+        self._ancestors = [t for t in self.within if t.slot is slot]
         self._turn: asyncio.Future[None] | None = None
         if self._ancestors:
             slot.queue.insert(slot.queue.index(self._ancestors[0]), self)
@@ -64,9 +70,34 @@ class Ticket:
                 hint="This send was begun inside the one that is under way; use an after hook.",
             )
         while self.slot.queue[0] is not self:
+            self._refuse_circle()
+            self._waiting.add(self)
             self._turn = asyncio.get_running_loop().create_future()
-            await self._turn
+            try:
+                await self._turn
+            finally:
+                self._waiting.discard(self)
         self.sending = True
+
+    def _refuse_circle(self) -> None:
+        """Raise if this send would wait for one that waits, through sends of its own, for this one."""
+        seen: set[Ticket] = set()
+        ahead = self._ahead()
+        while ahead:
+            ticket = ahead.pop()
+            if ticket in self.within:
+                raise ActionError(
+                    "input_busy",
+                    "The message input is sending, and that send waits for this one.",
+                    hint="Hooks of sends in two channels send into each other's; use an after hook.",
+                )
+            if ticket not in seen:
+                seen.add(ticket)
+                ahead += [t for inner in self._waiting if ticket in inner.within for t in inner._ahead()]
+
+    def _ahead(self) -> "list[Ticket]":
+        queue = self.slot.queue
+        return queue[: queue.index(self)] if self in queue else []
 
     def release(self) -> None:
         """Leave the queue; the next one's turn comes. A second time nothing happens."""
@@ -85,7 +116,10 @@ class Turn:
 
     def __init__(self) -> None:
         self.ticket: Ticket | None = None
-        self._outer = _turn.get()
+        self._ended = False
+        outer = _turn.get()
+        # One that has ended says nothing any more, and would keep all before it alive where each begins the next.
+        self._outer = None if outer is None or outer._ended else outer
 
     def take(self, slot: Slot) -> Ticket:
         """Queue up; a place taken before is kept if it is in this slot and still held, and given up otherwise."""
@@ -108,9 +142,12 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _turn.reset(self._token)
+        self._ended, self._outer = True, None
         if self.ticket is not None:
             self.ticket.release()
+        # Closed from elsewhere, as at the end of a loop: that context is not this one.
+        with contextlib.suppress(ValueError):
+            _turn.reset(self._token)
 
 
 _turn: ContextVar[Turn | None] = ContextVar("flex_actions_turn", default=None)

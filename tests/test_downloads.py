@@ -172,11 +172,11 @@ class FaultyBackend(MemoryBackend):
         self.closed = []
         self.gate = None
 
-    async def open_link(self, url):
+    async def open_link(self, url, **options):
         self.opened += 1
         if self.opened <= self.expired:
             raise ActionError("link_expired", "The link has expired.")
-        media, content = await super().open_link(url)
+        media, content = await super().open_link(url, **options)
         return media, self._spoilt(content)
 
     async def _spoilt(self, content):

@@ -1,19 +1,26 @@
 """The guides tell all there is and nothing that is not."""
 
+import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
+import attrs
 import pytest
 
-from flex_actions import CODES, signals
+import flex_actions
+from flex_actions import CODES, Actions, Session, signals
 from flex_actions.cli import exits, main
 from flex_actions.message_input import describe
 from flex_actions.payloads import PAYLOADS, keys_of
+from flex_actions.plugin_loader import Plugins
+from flex_actions.ports import EventType
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PLUGINS = ROOT / "plugins/README.md"
-GUIDES = [README, PLUGINS, ROOT / "examples/README.md", ROOT / "tests/README.md"]
+EXAMPLES = ROOT / "examples/README.md"
+GUIDES = [README, PLUGINS, EXAMPLES, ROOT / "tests/README.md"]
 
 
 def read(guide):
@@ -82,6 +89,44 @@ def test_a_link_leads_somewhere(guide, target):
     file = (guide.parent / path).resolve() if path else guide
     assert file.exists()
     assert not anchor or anchor in anchors(file)
+
+
+def table(name):
+    """The rows between two markers of the examples' guide, as lists of cells, without the head."""
+    found = re.search(rf"^<!-- {name}: .*? -->\n(.*?)^<!-- end -->$", read(EXAMPLES), re.MULTILINE | re.DOTALL)
+    return [line.strip("| ").split(" | ") for line in found[1].splitlines()[2:]]
+
+
+def signature(function):
+    """A call as the guide shows it: without `self`, types and what is private."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    shown = [p.replace(annotation=p.empty) for p in parameters if not p.name.startswith("_")]
+    return str(inspect.Signature(shown)).replace("'", '"')
+
+
+def public(cls, prefix=""):
+    for name, function in vars(cls).items():
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield f"{prefix}{name}{signature(function)}"
+
+
+def test_the_table_of_a_session_has_every_method_as_it_is():
+    told = {row[0].strip("`") for row in table("session")}
+    methods = {m for m in public(Plugins, "plugins.") if re.match(r"plugins\.(un)?load\(", m)}
+    assert told == {*public(Session), *methods, "plugins.names", "actions.invoke" + signature(Actions.invoke)}
+
+
+def test_the_table_of_records_has_every_field():
+    for name, fields in table("records"):
+        cls = getattr(flex_actions, name.strip("`"))
+        there = [f.name for f in attrs.fields(cls)] + [n for n, v in vars(cls).items() if isinstance(v, property)]
+        told = re.sub(r" \(.*?\)", "", fields)
+        assert re.findall(r"`(\w+)`", told) == there, name
+
+
+def test_the_table_of_events_has_every_type():
+    told = [kind for row in table("events") for kind in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(told) == sorted(get_args(EventType))
 
 
 def test_the_readme_has_every_command():

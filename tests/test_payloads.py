@@ -4,12 +4,14 @@ import attrs
 import pytest
 
 from flex_actions import (
+    ActionError,
     AttachFilePayload,
     DownloadMediaPayload,
     File,
     SendMediaMessagePayload,
     SendMessagePayload,
     SetInputTextPayload,
+    payload_update,
 )
 from flex_actions.payloads import PAYLOADS, build, keys_of
 from flex_actions.ports import Channel, Message
@@ -249,3 +251,24 @@ async def test_a_message_alone_is_enough_to_find_its_channel(ada, channel):
     sent = await ada.actions.invoke("SendMediaMessage", {"file": PDF, "channelSid": channel})
     link = await ada.actions.invoke("DownloadMedia", {"message": sent.message_sid})
     assert link.name == "a.pdf"
+
+
+@attrs.define
+class Receipt:
+    order_number: int
+    total: float = 0.0
+
+
+@pytest.mark.parametrize("key", ["orderNumber", "order_number"])
+def test_an_attrs_class_of_ones_own_is_a_payload_in_both_spellings(key):
+    assert payload_update(Receipt)({key: 7}) == Receipt(7)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"orderNumbr": 7}, "'orderNumber'"), ({}, "order_number"), ("x", "mapping"), ({7: 7}, "no key 7")],
+)
+def test_a_payload_of_ones_own_is_checked_like_the_others(given, says):
+    with pytest.raises(ActionError) as caught:
+        payload_update(Receipt)(given)
+    assert (caught.value.code, says in str(caught.value)) == ("invalid_payload", True)

@@ -336,7 +336,7 @@ async def test_a_file_that_is_no_plugin(ada, tmp_path, source):
         path.write_text(source)
     with pytest.raises(RegistrationError) as caught:
         await ada.plugins.load(str(path))
-    assert "setup(plugin)" in caught.value.hint
+    assert (source in ("x = 1", "setup = 5")) == ("setup(plugin)" in (caught.value.hint or ""))
     assert not [name for name in sys.modules if name.endswith("plugin_bad")]
 
 

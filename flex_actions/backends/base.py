@@ -156,7 +156,7 @@ class StoreBackend(ABC):
         draft = Channel(
             sid=self.ids.sid("CH"),
             unique_name=texts.unique_name(unique_name),
-            channel_type=texts.storable(channel_type, "channel_type"),
+            channel_type=texts.channel_type(channel_type),
             state="active",
             created_by=texts.storable(creator, "creator"),
             created_at=self.clock.now(),
@@ -289,6 +289,7 @@ class StoreBackend(ABC):
 
     async def list_messages(self, channel: str, *, after_index: int = -1, limit: int | None = None) -> list[Message]:
         """Messages behind `after_index`, oldest first."""
+        texts.checked_page(after_index, limit)
         found: list[Message] = []
         after, left = max(-1, min(after_index, _MAX)), _MAX if limit is None else max(0, limit)
         while True:
@@ -345,11 +346,19 @@ class StoreBackend(ABC):
         url = links.make_url(claims, key_id=key_id, secret=keys[key_id], base=base)
         return Link(url, claims.expires_at, media.name, media.content_type, media.size_bytes, media.sha256)
 
-    async def open_link(self, url: str) -> tuple[Media, AsyncGenerator[bytes, None]]:
-        """What a link leads to."""
+    async def open_link(
+        self, url: str, *, reader: str | None = None, judge: Callable[[Channel], object] | None = None
+    ) -> tuple[Media, AsyncGenerator[bytes, None]]:
+        """What a link leads to; for its `reader` alone, if one is given."""
         keys = self._look(lambda store: store.link_keys)
         claims = links.read_url(url, keys=keys, now=self.clock.now())
         media = self._look(lambda store: store.follow_link(claims.media_sid, claims.reader, claims.membership))
+        if reader is not None and reader != claims.reader:
+            raise ActionError(
+                "not_authorized", "The link was given to another identity.", hint="Request one of your own."
+            )
+        if judge is not None:
+            judge(self._look(lambda store: store.channel_of(media.sid)))
         return media, self.open_media(media.sid)
 
     # Addresses

@@ -26,9 +26,28 @@ T = TypeVar("T")
 DATABASE: Final = "chat.sqlite3"
 POLL_S: Final = 0.03
 _WORKERS: Final = 8
+# What a first start that was cut short leaves behind, and what a disk of its own has from the beginning.
+_OWN: Final = frozenset(
+    {"lock", "open", "incoming", "media", "lost+found", *(DATABASE + end for end in ("", "-journal", "-wal", "-shm"))}
+)
 # Up to so many files, looking through all of them costs less than wondering.
 _SMALL: Final = 10_000
 _MANY: Final = 1000
+
+
+def folder_of(path: str) -> str:
+    """The folder that a URL's path means."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def holds_no_chat(path: str) -> bool:
+    """Whether there is certainly no chat in a folder (one that cannot be looked into may hold one)."""
+    try:
+        return os.stat(os.path.join(path, DATABASE)).st_size == 0
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _make_private(path: str) -> None:
@@ -74,7 +93,11 @@ class LocalBackend(StoreBackend):
         super().__init__(clock=clock, ids=ids, public_url=public_url)
         if not path or "\0" in path:
             raise ActionError("invalid_config", "local: needs the path of a folder.", hint="Write 'local:./chat'.")
-        self.path = os.path.abspath(os.path.expanduser(path))
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            raise ActionError("invalid_config", f"local: {path[:80]!a} is no path.") from None
+        self.path = folder_of(path)
         self._folder = MediaFolder(self.path)
         self._presence = Presence(self.path)
         self._stops: set[_Stop] = set()
@@ -100,6 +123,7 @@ class LocalBackend(StoreBackend):
 
     def _make_ready(self) -> None:
         with contextlib.ExitStack() as undo:
+            self._must_be_ours()
             make_folder(self.path)
             undo.callback(self._presence.leave)
             self._presence.enter()
@@ -113,12 +137,24 @@ class LocalBackend(StoreBackend):
             self._seen = self._reading.version(), self._reading.newest()
             self._undo = undo.pop_all()
 
+    def _must_be_ours(self) -> None:
+        """Refuse to move into a folder that holds other things and no chat."""
+        if not os.path.isdir(self.path) or not holds_no_chat(self.path):
+            return
+        others = sorted(name for name in os.listdir(self.path) if name not in _OWN)
+        if others:
+            raise ActionError(
+                "invalid_config",
+                f"The folder {self.path!a} holds other things ({others[0][:80]!a}, …) and no chat.",
+                hint="Name a folder of its own: one that is empty or not there yet.",
+            )
+
     def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
         path = os.path.join(self.path, DATABASE)
         if not read_only:
             _make_private(path)
             if 0 < os.path.getsize(path) < sql.SMALLEST_BYTES:
-                raise ActionError("store_corrupt", "The database there is damaged or none.")
+                raise ActionError("store_corrupt", "The database there is damaged or none.", hint=sql.RESTORE)
         db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))
         if not read_only:
             sql.prepare(db)
@@ -155,18 +191,32 @@ class LocalBackend(StoreBackend):
 
     def _look(self, read: Callable[[Store], T]) -> T:
         self._opened()
-        try:
-            return read(self._reading)
-        except sql.FAILURES as error:
-            raise sql.store_error(error) from error
+        with self._named():
+            try:
+                return read(self._reading)
+            except sql.FAILURES as error:
+                raise sql.store_error(error) from error
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         self._opened()
-        return await self._writer.submit(write, after).ended()
+        with self._named():
+            return await self._writer.submit(write, after).ended()
 
     async def _hop(self, call: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
-        with sql.explained():
+        with self._named(), sql.explained():
             return await self._workers.submit(call).ended(undo=undo)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """What is wrong with the store says which one is meant."""
+        try:
+            yield
+        except ActionError as error:
+            wrong = error.code.startswith("store_") or error.message.startswith("The store ")
+            if wrong and error.details.get("folder") is None:
+                error.message = f"{error.message.removesuffix('.')}: {self.path!a}."
+                error.details["folder"] = self.path
+            raise
 
     # Files
 
@@ -199,7 +249,8 @@ class LocalBackend(StoreBackend):
             return not stop.asked
 
         job = self._workers.submit(functools.partial(copy, begin, chunks, going))
-        return await job.ended(on_cancel=stop.set)
+        with self._named():
+            return await job.ended(on_cancel=stop.set)
 
     async def _keep_stream(
         self, begin: Callable[[], Part], chunks: AsyncGenerator[bytes, None], ticker: Ticker

@@ -30,9 +30,18 @@ def to_message(row: Row) -> Message:
         author=author,
         body=body,
         media=Media(media_sid, name, kind, size, sha256) if media_sid is not None else None,
-        attributes={} if attributes == "{}" else json.loads(attributes),
+        attributes={} if attributes == "{}" else _attributes(attributes),
         created_at=created_at,
     )
+
+
+def _attributes(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        # One message that cannot be read whole must not close the channel to everybody.
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def to_event(row: Row, channel_sid: str) -> Event:

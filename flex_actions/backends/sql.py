@@ -108,6 +108,9 @@ CREATE TABLE IF NOT EXISTS setting (
     until REAL
 ) WITHOUT ROWID
 """
+# Likewise: a deletion looks for the keys that led to its message.
+BY_MESSAGE: Final = "CREATE INDEX IF NOT EXISTS idempotency_by_message ON idempotency (message_sid)"
+RESTORE: Final = "Stop using it, copy the whole folder, and restore a backup."
 _TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
 
 
@@ -153,6 +156,8 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     if "setting" not in _tables(db):
         db.execute(SETTING)
+    if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'idempotency_by_message'").fetchall():
+        db.execute(BY_MESSAGE)
     db.execute("PRAGMA journal_size_limit=16777216")
 
 
@@ -172,7 +177,7 @@ def _create(db: sqlite3.Connection) -> None:
 
 def _check_ours(db: sqlite3.Connection) -> None:
     if _number(db, "application_id") != APPLICATION_ID:
-        raise ActionError("store_corrupt", "The database there is no flex_actions store.")
+        raise ActionError("store_corrupt", "The database there is no flex_actions store.", hint="Name another folder.")
     version = _number(db, "user_version")
     if version > VERSION:
         raise ActionError(
@@ -182,7 +187,7 @@ def _check_ours(db: sqlite3.Connection) -> None:
             details={"found": version, "known": VERSION},
         )
     if version != VERSION or not _tables(db) >= _TABLES:
-        raise ActionError("store_corrupt", "The store is damaged: tables are missing.")
+        raise ActionError("store_corrupt", "The store is damaged: tables are missing.", hint=RESTORE)
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
@@ -242,7 +247,7 @@ def _damaged() -> ActionError:
     return ActionError(
         "store_corrupt",
         "The store is damaged, or is none.",
-        hint="Stop using it, copy the whole folder, and restore a backup.",
+        hint=RESTORE,
     )
 
 
@@ -253,9 +258,14 @@ def _from_system(error: OSError) -> ActionError:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return _readonly(reason)
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return ActionError("store_corrupt", "There is a file where the store's folder should be.")
+        return ActionError(
+            "store_corrupt", "There is a file where the store's folder should be.", hint="Name another folder."
+        )
     busy = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-    return ActionError("backend_unavailable", f"The store failed: {reason}.", retryable=busy)
+    hint = None
+    if error.errno == errno.ENOENT:
+        hint = "Was its folder moved or deleted while it was in use? Put it back, or restore a backup."
+    return ActionError("backend_unavailable", f"The store failed: {reason}.", hint=hint, retryable=busy)
 
 
 def _full() -> ActionError:

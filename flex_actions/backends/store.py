@@ -15,11 +15,11 @@ from typing import Final
 import attrs
 
 from ..errors import ActionError
-from ..ports import Draft, Key, KeyRecord, Media, Message, Posted, Settled
+from ..ports import Channel, Draft, Key, KeyRecord, Media, Message, Posted, Settled
 from .addresses import Addresses
 from .channels import not_a_member
 from .event_log import EventLog
-from .rows import MESSAGE, to_message
+from .rows import CHANNEL, MESSAGE, to_channel, to_message
 
 _NO_MEDIA: Final = (None, None, None, None, None)
 
@@ -91,7 +91,7 @@ class Store(EventLog, Addresses):
             "SELECT fingerprint, channel_sid, message_sid, media_sid, idx FROM idempotency WHERE digest = ?",
             self._digest(key),
         )
-        return KeyRecord(*row) if row is not None else Settled.NOTHING
+        return KeyRecord(_fingerprint(row[0]), *row[1:]) if row is not None else Settled.NOTHING
 
     def get_message(self, channel: str, message_sid: str) -> Message:
         """One message of a channel. Raises `unknown_channel`, `unknown_message`."""
@@ -142,6 +142,11 @@ class Store(EventLog, Addresses):
             " media_type = ?, media_sha256 = ? WHERE sid = ?",
             (media_sid and "--" + media_sid[2:], *map(_blank, row[1:]), message_sid),
         )
+        # A digest of the text lets whoever has a guess prove it.
+        self.db.execute(
+            "UPDATE idempotency SET fingerprint = CAST(zeroblob(length(fingerprint)) AS TEXT) WHERE message_sid = ?",
+            (message_sid,),
+        )
         self.erased = True
         self._event(number, "message_deleted", now, message_sid=message_sid)
         return media_sid
@@ -156,6 +161,15 @@ class Store(EventLog, Addresses):
         if row is None:
             raise media_deleted(media_sid)
         return Media(*row[:5]), row[5], row[6]
+
+    def channel_of(self, media_sid: str) -> Channel:
+        """The channel of a posted file. Raises `media_deleted`."""
+        row = self._one(
+            f"SELECT {CHANNEL} FROM message m JOIN channel c ON c.id = m.channel WHERE m.media_sid = ?", media_sid
+        )
+        if row is None:
+            raise media_deleted(media_sid)
+        return to_channel(row)
 
     def has_media(self, media_sid: str) -> bool:
         """Whether a message carries this file."""
@@ -188,7 +202,8 @@ class Store(EventLog, Addresses):
         row = self._one("SELECT fingerprint, message_sid FROM idempotency WHERE digest = ?", digest)
         if row is None:
             return None
-        if not hmac.compare_digest(row[0].encode(), key.fingerprint.encode()):
+        known = _fingerprint(row[0])
+        if known and not hmac.compare_digest(known.encode(), key.fingerprint.encode()):
             raise ActionError(
                 "key_reused",
                 "The idempotency key belongs to another payload.",
@@ -213,6 +228,10 @@ class Store(EventLog, Addresses):
 def media_deleted(media_sid: str) -> ActionError:
     """The error of a file that is not there any more."""
     return ActionError("media_deleted", "The file was deleted.", details={"media_sid": media_sid})
+
+
+def _fingerprint(stored: str) -> str:
+    return stored.strip("\0")
 
 
 def _blank(text: str | None) -> str | None:

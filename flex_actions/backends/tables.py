@@ -7,6 +7,7 @@ from typing import Any
 from ..clock import Ids
 from ..errors import ActionError
 from ..ports import EventType
+from .sql import RESTORE
 
 
 class Tables:
@@ -32,7 +33,7 @@ class Tables:
         self.link_keys = {str(number): value for number, purpose, value in rows if purpose == "link"}
         own = [value for _, purpose, value in rows if purpose == "idempotency"]
         if not own or not self.link_keys:
-            raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.")
+            raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.", hint=RESTORE)
         self._key_secret = own[0]
 
     def _event(

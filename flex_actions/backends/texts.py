@@ -1,14 +1,18 @@
 """What callers hand in, checked before it reaches a store."""
 
-import json
 import math
 import re
+import unicodedata
 from typing import Final
 
 from ..errors import ActionError
 from ..ports import Draft
+from ..values import attributes_json, plain_channel_type
 
 _CHANNEL_SID: Final = re.compile(r"CH[0-9a-f]{32}\Z")
+# Whole, cut off, too long or in capitals: whoever reads it would take it for one.
+_LIKE_A_SID: Final = re.compile(r"CH(?:[0-9a-fA-F]{8}|[0-9a-f]+\Z)")
+_UNSEEN: Final = frozenset({"Cc", "Zl", "Zp"})
 _CURSOR: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
 
@@ -32,9 +36,30 @@ def unique_name(name: str | None) -> str | None:
     """A unique name that cannot be taken for a sid. Raises `invalid_payload`."""
     if name is None:
         return None
-    if is_channel_sid(storable(name, "unique_name")):
-        raise ActionError("invalid_payload", "A unique_name must not look like a channel's sid.")
+    if _LIKE_A_SID.match(storable(name, "unique_name")):
+        raise ActionError("invalid_payload", "A unique_name must not look like a channel's sid (CH…).")
+    if not all(unicodedata.category(c) not in _UNSEEN for c in name):
+        raise ActionError("invalid_payload", "A unique_name must not hold control characters.")
     return name
+
+
+def channel_type(value: object) -> str:
+    """A channel's type in its one form. Raises `invalid_payload`."""
+    plain = plain_channel_type(value)
+    if plain is None:
+        raise ActionError(
+            "invalid_payload",
+            f"channel_type must be one word of 1 to 64 letters, digits and .:+-_, not {ascii(value)[:80]}.",
+            hint="Write it as 'web', 'sms' or 'whatsapp'.",
+        )
+    return plain
+
+
+def checked_page(after_index: object, limit: object) -> None:
+    """Refuse a range of messages that is not given in whole numbers, with `invalid_payload`."""
+    for name, value in (("after_index", after_index), ("limit", limit)):
+        if (isinstance(value, bool) or not isinstance(value, int)) and not (name == "limit" and value is None):
+            raise ActionError("invalid_payload", f"{name} must be a whole number, not {ascii(value)[:80]}.")
 
 
 def checked_draft(draft: Draft) -> str:
@@ -46,12 +71,7 @@ def checked_draft(draft: Draft) -> str:
         if not isinstance(draft.body, str):
             raise ActionError("invalid_payload", "body must be text.")
         _encodable(draft.body, "body")
-    if not draft.attributes:
-        return "{}"
-    try:
-        return json.dumps(dict(draft.attributes), allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ActionError("invalid_payload", "attributes must be JSON-compatible.") from error
+    return attributes_json(draft.attributes) if draft.attributes else "{}"
 
 
 def parse_cursor(cursor: str, newest: int) -> int:

@@ -1,6 +1,7 @@
 """`key=value`, `key:=json` and `key@path`: a payload on a command line; and JSON without its pitfalls."""
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
@@ -63,7 +64,9 @@ def _value(key: str, kind: str, rest: str) -> Any:
     if kind == "=":
         return rest
     if kind == "@":
-        return File.from_path(rest)
+        if rest == "-":
+            _refuse(f"{key}@- : a file is given by its path; stdin is none. Save it first (or, for a file '-': ./-).")
+        return File.from_path(os.path.expanduser(rest))
     try:
         return read_json(rest)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import click
 
+from ..session import valid_identity
 from .app import NearestGroup, command, main
 from .options import Options, shared_options
 from .render import channel_line, jsonable, listed, put, put_json, say, shown, when
@@ -24,7 +25,7 @@ def channel() -> None:
 @click.option("--member", "members", multiple=True, metavar="IDENTITY", help="Who else is in it; may be repeated.")
 async def create(options: Options, name: str | None, channel_type: str, members: tuple[str, ...]) -> None:
     """Create a channel, with a unique NAME or none; print its sid."""
-    async with admin_session(options) as session:
+    async with admin_session(options, may_create=True) as session:
         made = await session.create_channel(name, channel_type=channel_type, members=members)
         there = await session.members(made)
     if options.as_json:
@@ -69,7 +70,7 @@ async def add_member(options: Options, given: str, identities: tuple[str, ...]) 
     """Add members to a channel; who is there already stays."""
     async with admin_session(options) as session:
         found = await find_channel(session, given, among=await session.backend.list_channels())
-        added = [await session.add_member(found, identity) for identity in identities]
+        added = [await session.backend.add_member(found.sid, valid_identity(identity)) for identity in identities]
     for member in added:
         if options.as_json:
             put_json(member)
@@ -84,7 +85,7 @@ async def remove_member(options: Options, given: str, identity: str) -> None:
     """Remove a member; links given to them open no longer."""
     async with admin_session(options) as session:
         found = await find_channel(session, given, among=await session.backend.list_channels())
-        await session.remove_member(found, identity)
+        await session.backend.remove_member(found.sid, identity)
     if options.as_json:
         put_json({"channelSid": found.sid, "removed": identity})
     else:
@@ -97,7 +98,7 @@ async def close(options: Options, given: str) -> None:
     """Make a channel read-only, for ever."""
     async with admin_session(options) as session:
         found = await find_channel(session, given, among=await session.backend.list_channels())
-        closed = await session.close_channel(found)
+        closed = await session.backend.close_channel(found.sid)
     if options.as_json:
         put_json(closed)
     else:

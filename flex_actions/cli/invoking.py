@@ -6,7 +6,7 @@ import click
 
 from .app import command, main
 from .arguments import read_payload
-from .options import Options, must_be_someone
+from .options import Options, Seconds, must_be_someone
 from .progress import progress_shown
 from .render import put, put_json, result_line, say
 from .sessions import session_of, with_channel_sid
@@ -18,7 +18,7 @@ _INPUT_ONLY: Final = frozenset({"AttachFile", "SetInputText"})
 @click.argument("action")
 @click.argument("parts", metavar="[KEY=TEXT | KEY:=JSON | KEY@FILE]…", nargs=-1)
 @click.option("--key", help="An idempotency key: a send repeated under it happens once.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="Seconds for all of it.")
+@click.option("--timeout", "timeout_s", type=Seconds(), help="Seconds for all of it.")
 async def invoke(
     options: Options, action: str, parts: tuple[str, ...], key: str | None, timeout_s: float | None
 ) -> None:

@@ -1,5 +1,6 @@
 """The options that every command takes, before or after its name, and what they come to."""
 
+import math
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,22 @@ class Options:
     role: Role | None = None
     side: Side | None = None
     profile: str = "strict"
+
+
+class Seconds(click.FloatRange):
+    """A time limit: a number above 0, which NaN passes for in every comparison."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number of seconds."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return found
 
 
 class _Names(click.types.StringParamType):

@@ -12,7 +12,7 @@ import click
 
 from ..errors import ActionError
 from .app import command, main
-from .options import Options, must_be_someone
+from .options import Options, Seconds, must_be_someone
 from .progress import progress_shown
 from .render import event_line, jsonable, message_line, put, put_json, shown
 from .sessions import find_channel, session_of
@@ -38,7 +38,7 @@ async def messages(options: Options, given: str, after_index: int, limit: int | 
 @click.option("--after", metavar="CURSOR", help="Only what comes behind this event.  [default: the oldest kept]")
 @click.option("--new", "only_new", is_flag=True, help="Only what comes from now on.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many events.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--timeout", "timeout_s", type=Seconds(), help="End after so many seconds.")
 async def follow(  # noqa: PLR0917 - click gives them all by name
     options: Options, given: str, after: str | None, only_new: bool, limit: int | None, timeout_s: float | None
 ) -> None:

@@ -22,7 +22,7 @@ from .lines import MAX_LINE_BYTES, lines_of
 from .options import Options
 from .progress import progress_shown
 from .render import error_facts, put_json, say_error
-from .sessions import session_of, with_channel_sid
+from .sessions import must_be_there, session_of, with_channel_sid
 
 _KEYS: Final = ("id", "action", "payload", "key", "as", "role", "timeoutS")
 _REMEMBERED: Final = 10_000
@@ -65,6 +65,7 @@ async def run(options: Options, script: str, keep_going: bool) -> None:
     --keep-going.
     """
     failed = False
+    must_be_there(options.chat)
     async with open_backend(options.chat) as backend, contextlib.AsyncExitStack() as stack:
         cast_ = _Cast(options, backend, stack)
         if options.identity:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 from ..attachments import Role
+from ..backends.local import folder_of, holds_no_chat
 from ..errors import ActionError
 from ..nearest import nearest
 from ..payloads import PAYLOADS
@@ -17,11 +18,28 @@ ADMIN: Final = "flex-actions"
 _CHANNEL_KEYS: Final = ("channelSid", "channel_sid", "channel", "conversationSid", "conversation_sid", "conversation")
 
 
+def must_be_there(url: str) -> None:
+    """Refuse a `local:` chat that does not exist yet: a mistyped --chat must not make one. Raises `store_missing`."""
+    scheme, _, path = url.partition(":")
+    if scheme != "local" or not path:
+        return
+    folder = folder_of(path)
+    if holds_no_chat(folder):
+        raise ActionError(
+            "store_missing",
+            f"There is no chat in {folder!a}.",
+            hint=f"flex-actions channel create makes one; otherwise check --chat ({url[:200]!a}).",
+            details={"folder": folder},
+        )
+
+
 @contextlib.asynccontextmanager
 async def session_of(
     options: Options, identity: str, role: Role | None = None, *, backend: Backend | None = None
 ) -> AsyncIterator[Session]:
-    """A session of somebody, on an open backend or the chat of the options."""
+    """A session of somebody, on an open backend or the chat of the options, which must be there."""
+    if backend is None:
+        must_be_there(options.chat)
     async with connect(
         backend if backend is not None else options.chat,
         identity=identity,
@@ -35,8 +53,10 @@ async def session_of(
 
 
 @contextlib.asynccontextmanager
-async def admin_session(options: Options) -> AsyncIterator[Session]:
-    """A session that administers channels: as a supervisor it need not be a member."""
+async def admin_session(options: Options, *, may_create: bool = False) -> AsyncIterator[Session]:
+    """A session that administers channels: as a supervisor it need not be a member to look."""
+    if not may_create:
+        must_be_there(options.chat)
     async with connect(options.chat, identity=options.identity or ADMIN, role="supervisor") as session:
         yield session
 

@@ -7,9 +7,8 @@ from flex_actions.testing import ManualClock
 
 async def test_the_file_above_the_limit_waits_for_tomorrow():
     clock = ManualClock()
-    config = {"plugins": {"daily_limit": {"files": 2}}}
-    async with connect("memory:", identity="bot", role="bot", config=config, clock=clock) as session:
-        await session.plugins.load(setup, name="daily_limit")
+    async with connect("memory:", identity="bot", role="bot", clock=clock) as session:
+        await session.plugins.load(setup, name="daily_limit", settings={"files": 2})
         sid = (await session.create_channel()).sid
 
         async def send():
