@@ -88,8 +88,7 @@ class Actions(Registry):
             if key is not None:
                 _refuse_key(action, key)
             place(invocation, parent, key, _deadline, self._owner)
-        fresh = action.fresh
-        fresh[invocation] = given
+        action.fresh[invocation] = given
         observed = False
         if not strict:
             observed = True
@@ -125,8 +124,8 @@ class Actions(Registry):
                     except BaseException as error:
                         self._hook_error(invocation, hook, error)
                     if invocation.aborted:
-                        break
-                if body.is_plain and action.is_plain and not invocation.aborted:
+                        _raise_aborted(invocation)
+                if body.is_plain and action.is_plain:
                     invocation._hook = None
                     result = await body.call(payload)
                 else:
@@ -165,7 +164,7 @@ class Actions(Registry):
             raise
         finally:
             try:
-                del fresh[invocation]
+                del action.fresh[invocation]
             except KeyError:
                 action.forget(invocation)
             try:  # noqa: SIM105 - in the hot path a context manager costs
@@ -290,11 +289,9 @@ class Actions(Registry):
     async def _decided(self, action: Action, body: Function, invocation: Invocation, payload: Any) -> Any:
         """What lies between the before and the after hooks: guards, the verdict, the check, body or replacements."""
         guards = action.guards_for(invocation)
-        if guards and not invocation.aborted:
+        if guards:
             await self._guarded(guards, body, invocation, payload)
         invocation._hook = None
-        if invocation.aborted:
-            _raise_aborted(invocation)
         if body.check is not None and not guards:
             await run_function(body.check, payload)
         if action.replacements:
@@ -306,7 +303,7 @@ class Actions(Registry):
         seen = matching.content(payload)
         await self._in_turn(invocation, guards, read_only(payload))
         if invocation.aborted:
-            return
+            _raise_aborted(invocation)
         if body.check is not None:
             await run_function(body.check, payload)
         if not matching.same_content(matching.content(payload), seen):
@@ -323,8 +320,6 @@ class Actions(Registry):
         async def judge(payload: Any) -> None:
             if guards := action.guards_for(invocation):
                 await self._guarded(guards, body, invocation, payload)
-                if invocation.aborted:
-                    _raise_aborted(invocation)
             elif body.check is not None:
                 await run_function(body.check, payload)
 

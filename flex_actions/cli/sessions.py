@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 from ..attachments import Role
-from ..backends.local import folder_of, holds_no_chat
 from ..errors import ActionError
 from ..nearest import nearest
 from ..payloads import PAYLOADS
@@ -23,6 +22,8 @@ def must_be_there(url: str) -> None:
     scheme, _, path = url.partition(":")
     if scheme != "local" or not path:
         return
+    from ..backends.local import folder_of, holds_no_chat  # not at the top: it loads SQLite
+
     folder = folder_of(path)
     if holds_no_chat(folder):
         raise ActionError(
