@@ -128,6 +128,7 @@ class Chat:
         self.closed = False
         self._observer = observer
         self._slots: dict[str, Slot] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
         self._commits: dict[str, asyncio.Task[Posted]] = {}  # by idempotency key, while their outcome is unknown
 
     def register(self, actions: Actions) -> None:
@@ -439,7 +440,7 @@ class Chat:
             if deadline is not None and loop.time() >= deadline:
                 break
         if not commit.done():
-            self._remember(asyncio.ensure_future(self._finish(commit, draft)), key)
+            self._remember(commit, draft.media, key)
             raise asyncio.CancelledError
         error = commit.exception()
         if isinstance(error, OutcomeUnknown) and error.key is None and key is not None:
@@ -450,30 +451,24 @@ class Chat:
             raise asyncio.CancelledError from error
         return commit.result(), deadline is not None
 
-    async def _finish(self, commit: "asyncio.Task[Posted]", draft: Draft) -> Posted:
-        try:
-            return await commit
-        except OutcomeUnknown:
-            raise
-        except Exception:
-            await self._discard(draft.media)
-            raise
-
     async def _discard(self, media: Media | None) -> None:
         """Leave no upload behind; an error of its own must not hide the one that led here."""
         if media is not None:
             with contextlib.suppress(ActionError):
                 await self.backend.discard(media.sid)
 
-    def _remember(self, commit: "asyncio.Task[Posted]", key: Key | None) -> None:
+    def _remember(self, commit: "asyncio.Task[Posted]", media: Media | None, key: Key | None) -> None:
         """Keep a commit whose outcome nobody waits for any more, and its key unsettled until it comes."""
         name = key.value if key is not None else f"commit {id(commit)}"
         self._commits[name] = commit
 
         def ended(task: "asyncio.Task[Posted]") -> None:
             self._commits.pop(name, None)
-            if not task.cancelled():
-                task.exception()
+            error = None if task.cancelled() else task.exception()
+            if error is not None and media is not None and not isinstance(error, OutcomeUnknown):
+                discarding = asyncio.ensure_future(self._discard(media))
+                self._discarding.add(discarding)
+                discarding.add_done_callback(self._discarding.discard)
 
         commit.add_done_callback(ended)
 
@@ -506,6 +501,9 @@ class Chat:
         self.closed = True
         if self._commits:
             await asyncio.wait(self._commits.values(), timeout=self.backend.capabilities.commit_limit_s)
+            await asyncio.sleep(0)  # what follows a failed one has begun
+        if self._discarding:
+            await asyncio.wait(self._discarding, timeout=self.backend.capabilities.commit_limit_s)
 
     # -- the rest --
 

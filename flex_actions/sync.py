@@ -159,7 +159,8 @@ class SyncSession:
             raise ActionError("session_closed", "This session is closed.")
         call = _Call(coroutine, self._loop)
         try:
-            return call.result()
+            # Begun in here only: Ctrl-C may come as soon as it has.
+            return call.run()
         except BaseException:
             # Ctrl-C in the calling thread: the work in the background ends as well, before control returns.
             call.cancel(self.session.backend.capabilities.commit_limit_s)
@@ -177,9 +178,10 @@ class _Call(Generic[T]):
         self._loop = loop
         self._task: asyncio.Task[T] | None = None
         self._ended: concurrent.futures.Future[T] = concurrent.futures.Future()
-        loop.call_soon_threadsafe(self._begin)
 
-    def result(self) -> T:
+    def run(self) -> T:
+        """Begin it, and wait for its result."""
+        self._loop.call_soon_threadsafe(self._begin)
         return self._ended.result()
 
     def cancel(self, limit_s: float) -> None:
@@ -198,6 +200,10 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:
+            # Interrupted before it was handed over.
+            self._coroutine.close()
+            self._ended.cancel()
 
     def _end(self, task: "asyncio.Task[T]") -> None:
         if task.cancelled():

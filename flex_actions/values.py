@@ -22,17 +22,22 @@ def attributes_json(value: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep() from None
+    except (TypeError, ValueError) as error:
         raise _invalid(f"messageAttributes cannot be written as JSON: {error}.") from error
     if size > ATTRIBUTES_BYTES:
         raise _invalid(f"messageAttributes have {size} bytes as JSON; at most {ATTRIBUTES_BYTES} are allowed.")
     # In the text: whoever reads it must be able to, and a parser gives up long before 4096 levels.
-    if _depth(text) > ATTRIBUTES_DEPTH:
-        raise _invalid(f"messageAttributes are nested too deeply; at most {ATTRIBUTES_DEPTH} levels are allowed.")
+    if is_too_deep(text):
+        raise _too_deep()
     return text
 
 
-def _depth(text: str) -> int:
+def is_too_deep(text: str) -> bool:
+    """Whether JSON is nested more than 32 deep."""
+    if text.count("{") + text.count("[") <= ATTRIBUTES_DEPTH:
+        return False
     deepest = depth = 0
     for character in _STRING.sub("", text):
         if character in "{[":
@@ -40,13 +45,17 @@ def _depth(text: str) -> int:
             deepest = max(deepest, depth)
         elif character in "}]":
             depth -= 1
-    return deepest
+    return deepest > ATTRIBUTES_DEPTH
 
 
 def plain_channel_type(value: object) -> str | None:
     """A channel's type as it is compared, or None if it is none: `' WhatsApp'` must not escape a rule."""
     plain = value.strip().casefold() if isinstance(value, str) else ""
     return plain if _CHANNEL_TYPE.match(plain) else None
+
+
+def _too_deep() -> ActionError:
+    return _invalid(f"messageAttributes are nested too deeply; at most {ATTRIBUTES_DEPTH} levels are allowed.")
 
 
 def _invalid(message: str) -> ActionError:

@@ -188,7 +188,7 @@ async def test_a_stream_that_fails(scene):
         raise ValueError("unplugged")
 
     error = await scene.refuses(
-        "action_failed", "SendMediaMessage", file=File.from_stream(fails, name="a.pdf", size_bytes=4)
+        "file_unreadable", "SendMediaMessage", file=File.from_stream(fails, name="a.pdf", size_bytes=4)
     )
     assert isinstance(error.__cause__, ValueError)
 

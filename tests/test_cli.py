@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import unicodedata
 
@@ -281,6 +282,7 @@ def test_actions_as_json_says_which_keys_are_required():
 def test_actions_lists_a_plugins_own_action(folder):
     (folder / "greet.py").write_text("def setup(plugin): plugin.actions.register('Greet', lambda p: 'hi\\x07')")
     assert "Greet  (its own payload)" in cli("actions", "--plugin", "greet.py").stdout
+    cli("channel", "create")
     assert cli("invoke", "Greet", "channel=any", "--plugin", "greet.py", "--as", "ada").stdout == "hi\\x07\n"
 
 
@@ -508,3 +510,50 @@ def test_no_progress_for_small_files_or_without_a_terminal(monkeypatch):
     with progress_shown():
         move("film.mp4", 2_000_000)
     assert terminal.getvalue() + pipe.getvalue() == ""
+
+
+# Chats that are not there, and other slips
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("messages", "support", "--as", "ada"),
+        ("follow", "support", "--as", "ada"),
+        ("download", "IM1", "--as", "ada"),
+        ("invoke", "SendMessage", "body=x", "channelSid=support", "--as", "ada"),
+        ("run", "-", "--as", "ada"),
+        ("channel", "list"),
+        ("channel", "show", "support"),
+        ("channel", "close", "support"),
+        ("channel", "add-member", "support", "bob"),
+        ("channel", "remove-member", "support", "bob"),
+    ],
+)
+def test_a_mistyped_chat_is_not_made(folder, command):
+    result = cli(*command, "--chat", "local:lokal", "--json", code=3)
+    error = json.loads(result.stdout)["error"]
+    assert (error["code"], "channel create" in error["hint"], os.listdir(folder)) == ("store_missing", True, [])
+
+
+def test_a_folder_of_other_things_is_no_place_for_a_chat(folder):
+    (folder / "mine.txt").touch()
+    result = cli("channel", "create", "--chat", f"local:{folder}", code=2)
+    assert ("a folder of its own" in result.stderr, os.listdir(folder)) == (True, ["mine.txt"])
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "inf"])
+def test_a_time_limit_is_a_number_above_zero(support, seconds):
+    cli("follow", "support", "--timeout", seconds, "--as", "ada", code=2)
+    cli("invoke", "SendTyping", "channelSid=support", f"--timeout={seconds}", "--as", "ada", code=2)
+
+
+def test_stdin_cannot_be_attached(support):
+    said = cli("invoke", "SendMediaMessage", "file@-", "channelSid=support", "--as", "ada", code=2).stderr
+    assert "path" in said
+
+
+def test_a_file_of_the_home_folder_is_found(support, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "x.txt").write_text("x")
+    cli("invoke", "SendMediaMessage", "file@~/x.txt", "channelSid=support", "--as", "ada")

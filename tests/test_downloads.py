@@ -313,3 +313,68 @@ async def test_a_supervisor_who_may_downloads_without_joining(ada, backend, sid)
     async with connect(backend, identity="sue", role="supervisor", config={"supervisorDownloads": True}) as sue:
         await sue.download(sid, target)
     assert target.getvalue() == DATA
+
+
+# Where a download must not go
+
+
+async def test_what_is_no_regular_file_is_not_replaced(cleo, sid, tmp_path, refused):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for to in (pipe, tmp_path / "link", "/dev/null"):
+        with refused("file_unwritable") as caught:
+            await cleo.download(sid, to)
+        assert "-o -" in caught.value.hint
+    assert (pipe.is_fifo(), sorted(os.listdir(tmp_path))) == (True, ["link", "pipe"])
+    assert not os.path.isfile("/dev/null")
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_symbolic_link_stays_and_its_target_is_written(cleo, sid, tmp_path, there):
+    (tmp_path / "folder").mkdir()
+    target = tmp_path / "folder" / "b.pdf"
+    if there:
+        target.write_bytes(b"old")
+    (tmp_path / "link.pdf").symlink_to(target)
+    assert await cleo.download(sid, tmp_path / "link.pdf") == tmp_path / "link.pdf"
+    assert ((tmp_path / "link.pdf").is_symlink(), target.read_bytes()) == (True, DATA)
+    assert os.listdir(tmp_path / "folder") == ["b.pdf"]
+
+
+# Links of others
+
+
+async def test_a_link_is_for_whom_it_was_given_to(ada, cleo, sid, refused):
+    link = await cleo.actions.invoke("DownloadMedia", {"message": sid})
+    for given in (link, link.url):
+        with refused("not_authorized"):
+            await ada.download(given, io.BytesIO())
+        await cleo.download(given, (got := io.BytesIO()))
+        assert got.getvalue() == DATA
+
+
+async def test_a_supervisor_without_the_setting_cannot_open_a_link(backend, channel, sid, refused):
+    async with connect(backend, identity="sue", role="supervisor", config={"supervisorDownloads": True}) as allowed:
+        link = await allowed.actions.invoke("DownloadMedia", {"message": sid})
+        await allowed.download(link, io.BytesIO())
+    async with connect(backend, identity="sue", role="supervisor") as sue:
+        with refused("not_authorized"):
+            await sue.download(link, io.BytesIO())
+
+
+@pytest.mark.parametrize("policy", [{"enabled": False}, {"channelTypes": {"WEB": {"enabled": False}}}])
+async def test_a_side_without_attachments_cannot_open_a_link(backend, cleo, sid, refused, policy):
+    link = await cleo.actions.invoke("DownloadMedia", {"message": sid})
+    async with connect(backend, identity="cleo", role="customer", config={"fileAttachment": policy}) as blind:
+        with refused("attachments_disabled") as caught:
+            await blind.download(link, io.BytesIO())
+        assert "a.pdf" not in str(caught.value.as_dict())
+
+
+async def test_a_side_without_attachments_learns_no_name(backend, cleo, sid, refused):
+    off = {"fileAttachment": {"enabled": False}}
+    async with connect(backend, identity="cleo", role="customer", config=off) as blind:
+        with refused("attachments_disabled") as caught:
+            await blind.actions.invoke("DownloadMedia", {"message": sid})
+    assert "a.pdf" not in str(caught.value.as_dict())

@@ -127,7 +127,7 @@ async def test_a_failed_send_does_not_use_its_key_up(ada, channel, refused):
         yield b"x"
         raise OSError
 
-    with refused("action_failed"):
+    with refused("file_unreadable"):
         await media(ada, channel, file=File.from_stream(fails, name="a.pdf", size_bytes=2))
     assert not (await media(ada, channel)).repeated
 
@@ -331,6 +331,16 @@ async def test_an_unsettled_key_settles_once_the_commit_answers(silent):
     await asyncio.sleep(0)
     assert (await say(ada, channel)).repeated
     assert ada._chat._commits == {}
+
+
+async def test_an_unsettled_file_goes_once_the_commit_has_failed(silent):
+    ada, channel, backend = silent
+    with pytest.raises(asyncio.CancelledError):
+        await (await cancelled(media(ada, channel), backend))
+    backend.fails = ActionError("backend_unavailable", "Unplugged.")
+    backend.gate.set()
+    await ada.close()
+    assert backend._shared.content == {}
 
 
 async def test_an_unsettled_file_stays_until_the_outcome_is_known(silent):

@@ -169,7 +169,7 @@ async def test_a_failed_send_gives_the_file_back(ada, channel, refused):
     file, _, gate = held(fails=OSError("gone"))
     gate.set()
     await attach(ada, channel, file)
-    with refused("action_failed"):
+    with refused("file_unreadable"):
         await media(ada, channel)
     assert ada.input(channel).file is file
 
@@ -318,7 +318,7 @@ async def test_a_failed_send_lets_the_next_one_go(ada, channel):
     second = asyncio.create_task(say(ada, channel, "second"))
     gate.set()
     await asyncio.wait({first, second}, timeout=5)
-    assert (first.exception().code, await sent(ada, channel)) == ("action_failed", ["second"])
+    assert (first.exception().code, await sent(ada, channel)) == ("file_unreadable", ["second"])
 
 
 async def test_a_refused_send_gives_its_place_up(ada, channel, refused):

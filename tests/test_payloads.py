@@ -272,3 +272,26 @@ def test_a_payload_of_ones_own_is_checked_like_the_others(given, says):
     with pytest.raises(ActionError) as caught:
         payload_update(Receipt)(given)
     assert (caught.value.code, says in str(caught.value)) == ("invalid_payload", True)
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("attributes", "limit"),
+    [(nested(33), "32"), (nested(500), "32"), (nested(5000), "32"), ({"a": "x" * 4089}, "4096")],
+)
+def test_attributes_that_are_too_much_are_refused_with_the_limit(attributes, limit):
+    with pytest.raises(ActionError, match=limit) as caught:
+        build(SendMessagePayload, {"channelSid": "CH1", "messageAttributes": attributes})
+    assert caught.value.code == "invalid_payload"
+
+
+@pytest.mark.parametrize("attributes", [nested(32), {"a": "x" * 4088}, {"brackets": '[[["{{{' * 20}])
+def test_attributes_up_to_the_limit_are_kept(attributes):
+    payload = build(SendMessagePayload, {"channelSid": "CH1", "messageAttributes": attributes})
+    assert payload.message_attributes == attributes

@@ -310,3 +310,24 @@ async def test_bots_and_supervisors_are_on_the_agents_side(backend, role, side):
 async def test_the_side_may_be_said(backend):
     async with connect(backend, identity="ada", role="bot", side="customer") as session:
         assert session.side == "customer"
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({"fileAttachment": {"enabled": "no"}}, "config.agent.fileAttachment.enabled must"),
+        ({"customer": {"fileAttachment": {"maxFileSize": 0}}}, "config.customer.fileAttachment.maxFileSize must"),
+        (
+            {"fileAttachment": {"channelTypes": {"sms": {"readOnly": 1}}}},
+            "config.agent.fileAttachment.channelTypes.sms.readOnly must",
+        ),
+        ({"fileAttachment": {"acceptedExtensions": ["*"]}}, "config.agent.fileAttachment.acceptedExtensions holds"),
+        ({"fileAttachment": {"channelTypes": {"a b": {}}}}, "config.agent.fileAttachment.channelTypes: 'a b'"),
+        ({"fileAttachment": {"channelTypes": {"sms": {}, "SMS ": {}}}}, "config.agent.fileAttachment.channelTypes"),
+        ({"notifyCustomer": 1}, "config.notifyCustomer must"),
+    ],
+)
+def test_a_wrong_value_says_which_key_it_stands_at(config, where, refused):
+    with refused("invalid_config") as caught:
+        read_config(config, side="agent")
+    assert caught.value.message.startswith(where)

@@ -8,6 +8,7 @@ import pytest
 
 from flex_actions import ActionError, File, RegistrationError, connect, open_backend
 from flex_actions.backends.memory import MemoryBackend
+from flex_actions.payloads import SendMediaMessagePayload, SendMessagePayload
 
 PDF = File.from_bytes(b"%PDF", name="a.pdf")
 
@@ -521,3 +522,84 @@ async def test_an_open_backend_is_opened_and_closed_by_its_owner():
         async with connect(backend, identity="ada"):
             pass
         assert await backend.list_channels() == []
+
+
+# What others left behind
+
+
+async def test_a_supervisor_who_is_no_member_changes_nothing(backend, channel, refused):
+    async with connect(backend, identity="sue", role="supervisor") as sue:
+        assert len(await sue.members(channel)) == 2
+        with refused("not_a_member"):
+            await sue.close_channel(channel)
+        with refused("not_a_member"):
+            await sue.remove_member(channel, "cleo")
+        with refused("not_a_member"):
+            await sue.add_member(channel, "bob")
+        await sue.join(channel)
+        await sue.remove_member(channel, "cleo")
+        assert (await sue.close_channel(channel)).state == "closed"
+
+
+@pytest.mark.parametrize("how", [{"limit": "1"}, {"limit": 1.5}, {"after_index": None}, {"after_index": True}])
+async def test_a_range_of_messages_is_given_in_whole_numbers(ada, channel, refused, how):
+    with refused("invalid_payload"):
+        await ada.messages(channel, **how)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 900 + "1" + "}" * 900, "{", "7", '{"a": NaN' + "}"])
+async def test_a_message_whose_attributes_cannot_be_read_is_shown_all_the_same(ada, backend, channel, text):
+    await say(ada, channel)
+    backend._shared.db.execute("UPDATE message SET attributes = ?", (text,))
+    (message,) = await ada.messages(channel)
+    assert (message.body, dict(message.attributes) if "NaN" not in text else {}) == ("hi", {})
+
+
+@pytest.mark.parametrize("kind", ["WhatsApp", " whatsapp\t", "WHATSAPP"])
+async def test_a_rule_for_a_type_holds_however_the_type_is_written(backend, refused, kind):
+    config = {"fileAttachment": {"channelTypes": {"whatsApp ": {"enabled": False}}}}
+    async with connect(backend, identity="ada", config=config) as session:
+        channel = await session.create_channel(channel_type=kind)
+        assert channel.channel_type == "whatsapp"
+        with refused("attachments_disabled"):
+            await send(session, channel.sid)
+
+
+@pytest.mark.parametrize("kind", ["", " ", "two words", 5, None, "x\0"])
+async def test_an_odd_channel_type_is_refused(ada, refused, kind):
+    with refused("invalid_payload"):
+        await ada.create_channel(channel_type=kind)
+
+
+async def test_a_deleted_text_cannot_be_guessed_by_its_key(ada, channel):
+    first = await ada.actions.invoke("SendMessage", {"body": "pin 1234", "channelSid": channel}, key="k")
+    await ada.actions.invoke("DeleteMessage", {"message": first.message_sid})
+    for guess in ("pin 0000", "pin 1234"):
+        again = await ada.actions.invoke("SendMessage", {"body": guess, "channelSid": channel}, key="k")
+        assert (again.repeated, again.message_sid) == (True, first.message_sid)
+
+
+@pytest.mark.parametrize("key", ["k", None])
+async def test_attributes_that_a_hook_spoils_are_refused_before_the_upload(ada, backend, channel, refused, key):
+    ada.actions.before("SendMediaMessage", lambda payload: payload.message_attributes.update(x={1}))
+    with refused("invalid_payload"):
+        await ada.actions.invoke("SendMediaMessage", {"file": PDF, "channelSid": channel}, key=key)
+    assert backend._shared.content == {}
+    assert ada.input(channel).can_attach
+
+
+async def test_a_payload_object_used_again_sends_what_is_entered_now(ada, channel):
+    text, file = SendMessagePayload(channel), SendMediaMessagePayload(channel)
+    for body in ("one", "two"):
+        await ada.actions.invoke("SetInputText", {"body": body, "channelSid": channel})
+        await ada.actions.invoke("SendMessage", text)
+    for name in ("1.pdf", "2.pdf"):
+        await ada.actions.invoke("AttachFile", {"file": File.from_bytes(b"%PDF", name=name), "channelSid": channel})
+        await ada.actions.invoke("SendMediaMessage", file)
+    assert [m.body or m.media.name for m in await ada.messages(channel)] == ["one", "two", "1.pdf", "2.pdf"]
+
+
+async def test_detaching_from_an_empty_input_does_not_speak_of_sending(ada, channel, refused):
+    with refused("nothing_attached") as caught:
+        await ada.actions.invoke("DetachFile", {"channelSid": channel})
+    assert "send" not in caught.value.hint

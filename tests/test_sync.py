@@ -243,3 +243,22 @@ def test_a_timeout_of_the_caller_holds(chat, channel):
     with pytest.raises(ActionError) as caught:
         chat.invoke("SendMessage", {"body": "hi", "channel": channel}, timeout_s=0.01)
     assert caught.value.code == "action_timeout"
+
+
+def test_after_ctrl_c_the_work_has_ended_when_control_returns():
+    ended = []
+
+    async def lingers(payload):
+        try:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            ended.append(True)
+
+    with connect_sync("memory:", identity="ada") as chat:
+        chat.session.actions.register("Linger", lingers)
+        with pytest.raises(KeyboardInterrupt):
+            chat.invoke("Linger")
+        assert ended == [True]

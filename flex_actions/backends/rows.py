@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 from ..ports import Channel, Event, Media, Message
+from ..values import is_too_deep
 
 CHANNEL: Final = "c.sid, c.unique_name, c.channel_type, c.state, c.created_by, c.created_at"
 MESSAGE: Final = (
@@ -37,8 +38,11 @@ def to_message(row: Row) -> Message:
 
 def _attributes(text: str) -> dict[str, Any]:
     try:
+        # Nested so deeply that whoever goes through it would fail: written before there was a limit.
+        if is_too_deep(text):
+            return {}
         found = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, AttributeError):
         # One message that cannot be read whole must not close the channel to everybody.
         return {}
     return found if isinstance(found, dict) else {}

@@ -155,13 +155,30 @@ async def a_closed_channel_is_read_only(backend: Backend, clock: ManualClock) ->
 async def any_unicode_comes_back_unchanged(backend: Backend, clock: ManualClock) -> None:
     """Identities, unique names, texts and attributes of any characters come back as they were."""
     for text in AWKWARD:
-        channel = await backend.create_channel(creator=text, unique_name=text)
-        expect((await backend.get_channel(text, member=text)).sid, channel.sid, f"the channel {text!a}")
+        channel = await backend.create_channel(creator=text, unique_name=(name := text.replace("\0", "0")))
+        expect((await backend.get_channel(name, member=text)).sid, channel.sid, f"the channel {text!a}")
         message = await backend.post(channel.sid, Draft(text, body=text, attributes={text: [text, 1.5, None]}))
-        found = await backend.get_message(text, message.message.sid)
+        found = await backend.get_message(name, message.message.sid)
         expect((found.author, found.body), (text, text), "author and body")
         expect(dict(found.attributes), {text: [text, 1.5, None]}, "attributes")
     expect(len(await backend.list_channels()), len(AWKWARD), "é composed and decomposed are two names; channels")
+
+
+@check
+async def names_and_types_are_plain(backend: Backend, clock: ManualClock) -> None:
+    """A unique name with control characters or like a sid, and a type that is no word, raise invalid_payload.
+
+    A type is kept in lower case, without spaces around it.
+    """
+    for name in ("a\nb", "x\0y", "\x1b[2J", UNKNOWN, UNKNOWN.upper(), UNKNOWN + "0", "CH12", "CH0123456789"):
+        async with refused("invalid_payload"):
+            await backend.create_channel(creator="ada", unique_name=name)
+    for kind in ("", " ", "a b", "web\n\0", "x" * 65):
+        async with refused("invalid_payload"):
+            await backend.create_channel(creator="ada", channel_type=kind)
+    expect(await backend.list_channels(), [], "channels")
+    expect((await backend.create_channel(creator="ada", channel_type=" WhatsApp ")).channel_type, "whatsapp", "type")
+    expect((await backend.create_channel(creator="ada", unique_name="CHAT")).unique_name, "CHAT", "a name")
 
 
 @check
@@ -173,6 +190,8 @@ async def what_is_no_text_is_refused_not_stored(backend: Backend, clock: ManualC
             await backend.create_channel(creator=bad)
         async with refused("invalid_payload"):
             await backend.create_channel(creator="ada", unique_name=bad)
+        async with refused("invalid_payload"):
+            await backend.create_channel(creator="ada", channel_type=bad)
         async with refused("invalid_payload"):
             await backend.add_member(channel, bad)
     async with refused("invalid_payload"):

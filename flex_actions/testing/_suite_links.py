@@ -1,7 +1,8 @@
 """Temporary links."""
 
 from ..clock import ManualClock
-from ..ports import LINK_LIFE_S, Backend
+from ..errors import ActionError
+from ..ports import LINK_LIFE_S, Backend, Channel
 from ._suite_channels import AWKWARD
 from ._suite_tools import chat, check, expect, expect_true, media_of, read, refused, send
 
@@ -110,6 +111,26 @@ async def a_supervisor_needs_no_membership(backend: Backend, clock: ManualClock)
         await backend.temporary_link(media.sid, reader="sue")
     link = await backend.temporary_link(media.sid, reader="sue", members_only=False)
     expect(await _opened(backend, link.url), b"hello", "content")
+
+
+@check
+async def a_link_may_be_held_to_its_reader(backend: Backend, clock: ManualClock) -> None:
+    """With `reader` a link opens for that identity alone; `judge` sees the channel and may refuse."""
+    channel = await chat(backend, "bob")
+    media = media_of(await send(backend, channel))
+    link = await backend.temporary_link(media.sid, reader="bob")
+    async with refused("not_authorized"):
+        await backend.open_link(link.url, reader="ada")
+    judged: list[str] = []
+
+    def no(_: Channel) -> None:
+        raise ActionError("attachments_disabled", "no")
+
+    found, content = await backend.open_link(link.url, reader="bob", judge=lambda where: judged.append(where.sid))
+    expect((found, await read(content), judged), (media, b"hello", [channel]), "what the link leads to")
+    async with refused("attachments_disabled"):
+        await backend.open_link(link.url, judge=no)
+    expect(await _opened(backend, link.url), b"hello", "content, for whoever has it")
 
 
 @check

@@ -1,9 +1,13 @@
 """Messages, their order, their keys, their end."""
 
 import asyncio
+from typing import Any
+
+import attrs
 
 from ..clock import ManualClock
 from ..ports import Backend, Draft, Key, KeyRecord, Settled
+from ..values import ATTRIBUTES_BYTES, ATTRIBUTES_DEPTH
 from ._suite_tools import chat, check, expect, expect_true, media_of, read, refused, say, send, upload
 
 NO_MESSAGE = "IM" + "9" * 32
@@ -76,11 +80,14 @@ async def messages_are_listed_in_ranges(backend: Backend, clock: ManualClock) ->
     expect(await indexes(597), [598, 599], "the last")
     expect((await indexes(599), await indexes(10**30), await indexes(limit=0)), ([], [], []), "none")
     expect(len(await indexes(-(10**30))), 600, "behind a very low index")
+    for bad in ({"after_index": None}, {"after_index": "1"}, {"limit": "1"}, {"limit": 1.5}, {"limit": True}):
+        async with refused("invalid_payload"):
+            await backend.list_messages(channel, **bad)
 
 
 @check
 async def a_message_carries_text_or_one_file(backend: Backend, clock: ManualClock) -> None:
-    """A draft with both, with neither, or with attributes that are no JSON raises invalid_payload."""
+    """A draft with both, with neither, or with attributes that are no JSON or too much raises invalid_payload."""
     channel = await chat(backend)
     media = await upload(backend, channel)
     bad = (
@@ -88,12 +95,25 @@ async def a_message_carries_text_or_one_file(backend: Backend, clock: ManualCloc
         Draft("ada", body="x", media=media),
         Draft("ada", body="x", attributes={"x": {1, 2}}),
         Draft("ada", body="x", attributes={"x": float("nan")}),
+        Draft("ada", body="x", attributes={"x": _nested(ATTRIBUTES_DEPTH)}),
+        Draft("ada", body="x", attributes={"x": _nested(977)}),
+        Draft("ada", body="x", attributes={"x": "ß" * (ATTRIBUTES_BYTES // 2)}),
     )
     for draft in bad:
         async with refused("invalid_payload"):
             await backend.post(channel, draft)
     expect(await backend.list_messages(channel), [], "messages")
     expect((await backend.post(channel, Draft("ada", media=media))).message.media, media, "the media, still there")
+    for most in ({"x": _nested(ATTRIBUTES_DEPTH - 1)}, {"x": "ß" * (ATTRIBUTES_BYTES // 2 - 4)}):
+        posted = await backend.post(channel, Draft("ada", body="x", attributes=most))
+        expect((await backend.find_message(posted.message.sid)).attributes, most, "attributes")
+
+
+def _nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 @check
@@ -153,7 +173,10 @@ async def a_refused_post_uses_up_nothing(backend: Backend, clock: ManualClock) -
 
 @check
 async def settle_tells_what_a_key_led_to(backend: Backend, clock: ManualClock) -> None:
-    """settle() gives NOTHING for an unused key, and else what it led to, also after the message was deleted."""
+    """settle() gives NOTHING for an unused key, and else what it led to, also after the message was deleted.
+
+    Then the fingerprint is blank and any repeats it: nobody can try out what the message said.
+    """
     channel = await chat(backend)
     for key in ("k", "", "Ω\0"):
         expect(await backend.settle(key), Settled.NOTHING, "an unused key")
@@ -162,11 +185,10 @@ async def settle_tells_what_a_key_led_to(backend: Backend, clock: ManualClock) -
     record = KeyRecord("f", channel, message.sid, media.sid, 0)
     expect(await backend.settle("k"), record, "a used key")
     await backend.delete_message(channel, message.sid)
-    expect(await backend.settle("k"), record, "after the deletion")
-    async with refused("unknown_message"):
-        await backend.post(channel, Draft("ada", body="x"), key=Key("k", "f"))
-    async with refused("key_reused"):
-        await backend.post(channel, Draft("ada", body="x"), key=Key("k", "other"))
+    expect(await backend.settle("k"), attrs.evolve(record, fingerprint=""), "after the deletion")
+    for fingerprint in ("f", "other"):
+        async with refused("unknown_message"):
+            await backend.post(channel, Draft("ada", body="x"), key=Key("k", fingerprint))
     expect(await backend.list_messages(channel), [], "messages")
 
 
