@@ -66,7 +66,10 @@ class Actions(Registry):
         if timeout_s is not None:
             return await self._invoke_within(name, payload, key, timeout_s)
         table = self._table
-        action = table.actions.get(name)
+        try:
+            action = table.actions.get(name)
+        except TypeError:
+            raise self._unknown(ascii(name)) from None  # a list, say: nothing that could be a name
         if action is None or (body := action.body) is None:
             raise self._unknown(name)
         if action.fresh or action.indexed:

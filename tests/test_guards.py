@@ -368,3 +368,10 @@ async def test_logs_of_failing_observers_hold_no_payload():
     with capture_logs() as logs, signals.invocation_began.connected_to(observer, sender=actions):
         await actions.invoke("Act", {"body": "BODY-SECRET"})
     assert (logs[0]["event"], "BODY-SECRET" in str(logs)) == ("observer.failed", False)
+
+
+@pytest.mark.parametrize("name", [[], {}, None, 7])
+async def test_what_cannot_be_a_name_is_an_unknown_action(name):
+    with pytest.raises(ActionError) as refused:
+        await acting([]).invoke(name)
+    assert refused.value.code == "unknown_action"
