@@ -309,7 +309,7 @@ class Actions(Registry):
             _raise_aborted(invocation)
         if body.check is not None:
             await run_function(body.check, payload)
-        if not matching.same_content(matching.content(payload), seen):
+        if matching.content(payload) != seen:
             raise ActionError(
                 "payload_changed",
                 f"The payload of {invocation.action} changed while its guards decided on it.",

@@ -9,8 +9,8 @@ import dataclasses
 import re
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
+from enum import Enum
 from operator import attrgetter
-from types import ModuleType
 from typing import Any, Final
 
 import attrs
@@ -95,66 +95,77 @@ def equal(one: Any, other: Any) -> bool:
     return one is other or payload_key(one) == payload_key(other)
 
 
-def content(payload: Any) -> Any:
-    """What a payload consists of now, all the way down, for `same_content`."""
-    return _copied(payload, 0)
+def content(payload: Any) -> "Content":
+    """What a payload consists of now: its mappings, sequences, sets, attrs objects and dataclasses, all the way down.
+
+    Any other object counts by identity. Takes cycles and any depth.
+    """
+    tokens: list[Any] = []
+    held: list[Any] = []  # an id says something only while its object lives
+    seen: dict[int, int] = {}
+    left = [payload]
+    while left:
+        value = left.pop()
+        if isinstance(value, _PLAIN):
+            tokens.append((type(value), value if value == value else "NaN"))  # noqa: PLR0124 - NaN is not itself
+            continue
+        number = seen.get(id(value))
+        if number is not None:
+            tokens.append(number)
+            continue
+        seen[id(value)] = len(tokens)
+        held.append(value)
+        parts = _parts(value)
+        tokens.append((id(value), None if parts is None else len(parts)))
+        if parts is not None:
+            left.extend(parts)
+    return Content(tokens, held)
 
 
-def _copied(value: Any, depth: int) -> Any:
-    if depth > _DEEPEST or isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, Mapping):
-        return {k: _copied(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, deque)):
-        return [_copied(v, depth + 1) for v in value]
-    if isinstance(value, (set, frozenset, bytearray)):
-        return _Whole(frozenset(value) if not isinstance(value, bytearray) else bytes(value))
-    if is_changeable(value):
-        return {n: _copied(v, depth + 1) for n, v in _own_values(value).items()}
-    return value
+class Content:
+    """What `content` found, to be compared."""
+
+    __slots__ = ("_held", "_tokens")
+
+    def __init__(self, tokens: list[Any], held: list[Any]) -> None:
+        self._tokens = tokens
+        self._held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Content) and self._tokens == other._tokens
+
+    __hash__ = None  # type: ignore[assignment]
 
 
-_DEEPEST: Final = 32
 _PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
-class _Whole:
-    """A copy that is compared as a whole."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+def _parts(value: Any) -> list[Any] | None:
+    if isinstance(value, Mapping):
+        return [part for item in value.items() for part in item]
+    if isinstance(value, (list, tuple, deque)):
+        return list(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=id)
+    if isinstance(value, bytearray):
+        return [bytes(value)]
+    if isinstance(value, type):
+        return None
+    if attrs.has(type(value)):
+        return [getattr(value, f.name, None) for f in attrs.fields(type(value))]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, f.name, None) for f in dataclasses.fields(value)]
+    return None
 
 
 def is_changeable(value: Any) -> bool:
-    """Whether a value is an object whose attributes can be set: not a function, a class or a frozen one."""
+    """Whether a value is an attrs object or a dataclass whose fields can be set."""
     cls = type(value)
-    if isinstance(value, type) or callable(value):
+    if isinstance(value, (type, Enum, *_PLAIN)):
         return False
     if attrs.has(cls):
         return getattr(cls.__setattr__, "__name__", "") != "_frozen_setattrs"
-    if dataclasses.is_dataclass(cls):
-        return not cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return hasattr(value, "__dict__") and not isinstance(value, (ModuleType, BaseException))
-
-
-def _own_values(value: Any) -> dict[str, Any]:
-    if attrs.has(type(value)):
-        return {f.name: getattr(value, f.name, None) for f in attrs.fields(type(value))}
-    names = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
-    return {**{n: getattr(value, n, None) for n in names}, **getattr(value, "__dict__", {})}
-
-
-def same_content(one: Any, other: Any) -> bool:
-    """Whether two results of `content` are the same all the way down; what is no list or mapping as in `equal`."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same_content(v, other[k]) for k, v in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_content, one, other))
-    if isinstance(one, _Whole) and isinstance(other, _Whole):
-        return bool(one.value == other.value)
-    return _token(one) == _token(other)
+    return dataclasses.is_dataclass(cls) and not cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
 def contains(payload: Any, part: Any) -> bool:

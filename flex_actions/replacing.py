@@ -86,10 +86,10 @@ class Replacements:
         outer = self._invocation.hook
         if not self._strict:
             await self._judge(payload)
-        elif payload is not self._judged or not matching.same_content(matching.content(payload), self._seen):
+        elif payload is not self._judged or matching.content(payload) != self._seen:
             content = matching.content(payload)
             await self._judge(payload)
-            if not matching.same_content(matching.content(payload), content):
+            if matching.content(payload) != content:
                 raise ActionError(
                     "payload_changed",
                     f"The payload of {self._invocation.action} changed while it was being judged.",

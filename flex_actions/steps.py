@@ -92,25 +92,22 @@ def first_step(
             return task
         task.result()
         return None
-    # The task exists before the first step, so that `asyncio.timeout` inside it finds this task and not the caller's;
-    # it is set up only if there is a second step, because that is what a task costs.
-    task = asyncio.Task.__new__(asyncio.Task)
+    # The task exists before the first step, so that `asyncio.timeout` inside it finds this task and not the caller's.
+    # One that was not set up yet would be cheaper by far, but who looks into it (`get_coro`) crashes the interpreter.
+    driver = _Driver(coroutine)
     context = contextvars.copy_context()
+    task = loop.create_task(driver, context=context)
     _current_tasks[loop] = task
     try:
-        first = context.run(coroutine.send, None)
-    except StopIteration:
-        return None
+        context.run(driver.first_step)
     finally:
         if caller is not None:
             _current_tasks[loop] = caller
         else:
             del _current_tasks[loop]
-    cancels = task.cancelling()
-    task.__init__(_Driver(coroutine, first), loop=loop, context=context)  # type: ignore[misc]
-    for _ in range(cancels):
-        task.cancel()
-    return task
+    if driver.error is not None:
+        raise driver.error
+    return None if driver.finished else task
 
 
 async def wrapped(awaitable: Awaitable[Any]) -> Any:
@@ -119,20 +116,35 @@ async def wrapped(awaitable: Awaitable[Any]) -> Any:
 
 
 class _Driver(Coroutine[Any, Any, Any]):
-    """A coroutine whose first step was taken already: its task only repeats what that yielded."""
+    """The coroutine as its task sees it: the first step was taken already, the task only repeats what it yielded."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], first: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
-        self._first = first
+        self._pending: Any = None
         self._handed_over = False
+        self.finished = False
+        self.error: BaseException | None = None
+
+    def first_step(self) -> None:
+        try:
+            self._pending = self._coroutine.send(None)
+        except StopIteration:
+            self.finished = True
+        except (Exception, asyncio.CancelledError) as error:
+            self.finished, self.error = True, error
 
     def send(self, value: Any) -> Any:
-        if self._handed_over:
-            return self._coroutine.send(value)
-        self._handed_over = True
-        return self._first
+        if self.finished:
+            # Its end was told to who took the first step; the task must not tell it a second time.
+            raise StopIteration
+        if not self._handed_over:
+            self._handed_over = True
+            return self._pending
+        return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
+        if self.finished:
+            raise StopIteration
         self._handed_over = True
         return self._coroutine.throw(*error)
 

@@ -6,10 +6,9 @@ second overtake it. A send begun inside another's hooks goes before that one, wh
 
 import asyncio
 import contextlib
-import weakref
 from contextvars import ContextVar
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 from .errors import ActionError
 from .message_input import EMPTY, InputState
@@ -24,6 +23,7 @@ class Slot:
         self.sid = sid
         self.state: InputState = EMPTY
         self.queue: list[Ticket] = []
+        self.held_up = 0  # how many sends wait that were begun inside one of this queue
         self.channel: Channel | None = None  # as a check last saw it: its sid and type never change
 
     @classmethod
@@ -43,15 +43,13 @@ class Slot:
 class Ticket:
     """A send's place in the queue of a slot."""
 
-    # All sends that wait just now: few, and looked at only by one that has to wait itself.
-    _waiting: "ClassVar[weakref.WeakSet[Ticket]]" = weakref.WeakSet()  # noqa: RUF012
-
     def __init__(self, slot: Slot, ancestors: "list[Ticket]") -> None:
         self.slot = slot
         self.sending = False
         self.within = [t for t in ancestors if t in t.slot.queue]
         self._ancestors = [t for t in self.within if t.slot is slot]
         self._turn: asyncio.Future[None] | None = None
+        self.inner: set[Ticket] = set()  # the sends begun inside this one that wait now
         if self._ancestors:
             slot.queue.insert(slot.queue.index(self._ancestors[0]), self)
         else:
@@ -71,29 +69,36 @@ class Ticket:
             )
         while self.slot.queue[0] is not self:
             self._refuse_circle()
-            self._waiting.add(self)
+            self._hold_up(1)
             self._turn = asyncio.get_running_loop().create_future()
             try:
                 await self._turn
             finally:
-                self._waiting.discard(self)
+                self._hold_up(-1)
         self.sending = True
 
     def _refuse_circle(self) -> None:
         """Raise if this send would wait for one that waits, through sends of its own, for this one."""
+        if not self.slot.held_up:
+            return
         seen: set[Ticket] = set()
         ahead = self._ahead()
         while ahead:
             ticket = ahead.pop()
-            if ticket in self.within:
+            if ticket is self or ticket in self.within:
                 raise ActionError(
                     "input_busy",
                     "The message input is sending, and that send waits for this one.",
-                    hint="Hooks of sends in two channels send into each other's; use an after hook.",
+                    hint="Hooks of sends in two channels send into each other's, or begin to; use an after hook.",
                 )
             if ticket not in seen:
                 seen.add(ticket)
-                ahead += [t for inner in self._waiting if ticket in inner.within for t in inner._ahead()]
+                ahead += [t for inner in ticket.inner for t in inner._ahead()]
+
+    def _hold_up(self, change: int) -> None:
+        for outer in self.within:
+            outer.slot.held_up += change
+            (outer.inner.add if change > 0 else outer.inner.discard)(self)
 
     def _ahead(self) -> "list[Ticket]":
         queue = self.slot.queue

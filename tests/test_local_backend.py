@@ -584,3 +584,21 @@ async def test_a_deleted_messages_fingerprint_is_nowhere_in_the_folder(folder, b
     async with open_backend(f"local:{folder}") as again:
         assert (await again.settle("k")).fingerprint == ""
         assert (await again.settle("other")).message_sid == kept.message.sid
+
+
+@pytest.mark.parametrize("name", [".gitkeep", ".DS_Store"])
+async def test_a_folder_with_hidden_files_only_is_a_fine_place_for_a_chat(tmp_path, name):
+    (tmp_path / name).touch()
+    async with open_backend(f"local:{tmp_path}") as backend:
+        assert await backend.list_channels() == []
+
+
+@pytest.mark.parametrize("url", ["memory:", "local:{}"])
+async def test_a_member_who_was_seen_and_removed_at_once_cannot_upload(tmp_path, url):
+    async with open_backend(url.format(tmp_path / "chat")) as backend:
+        sid = (await backend.create_channel(creator="ada")).sid
+        await backend.get_channel(sid, member="ada")
+        await backend.remove_member(sid, "ada")
+        with pytest.raises(ActionError) as caught:
+            await backend.upload(sid, File.from_bytes(b"hi", name="a.txt"), author="ada")
+    assert caught.value.code == "not_a_member"

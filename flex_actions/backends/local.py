@@ -141,7 +141,7 @@ class LocalBackend(StoreBackend):
         """Refuse to move into a folder that holds other things and no chat."""
         if not os.path.isdir(self.path) or not holds_no_chat(self.path):
             return
-        others = sorted(name for name in os.listdir(self.path) if name not in _OWN)
+        others = sorted(name for name in os.listdir(self.path) if name not in _OWN and not name.startswith("."))
         if others:
             raise ActionError(
                 "invalid_config",
@@ -199,6 +199,7 @@ class LocalBackend(StoreBackend):
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         self._opened()
+        self._forget_seen()
         with self._named():
             return await self._writer.submit(write, after).ended()
 
