@@ -5,7 +5,7 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
@@ -42,6 +42,7 @@ from .ports import (
     Message,
     Posted,
     Progress,
+    SendsFiles,
     Settled,
 )
 from .turns import Slot, Ticket, current_turn
@@ -49,6 +50,8 @@ from .turns import Slot, Ticket, current_turn
 Role = Literal["agent", "customer", "supervisor", "bot"]
 ROLES: Final[tuple[Role, ...]] = ("agent", "customer", "supervisor", "bot")
 P = TypeVar("P", bound=Payload)
+_SENDABLE_CHANNELS: Final = 1024
+_MakesKey = Callable[[Media], Key]
 
 
 @attrs.frozen
@@ -120,6 +123,7 @@ class Chat:
         observer: Any,
     ) -> None:
         self.backend = backend
+        self._whole = backend if isinstance(backend, SendsFiles) else None
         self.identity = identity
         self.role = role
         self.side = side
@@ -130,6 +134,7 @@ class Chat:
         self._slots: dict[str, Slot] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._commits: dict[str, asyncio.Task[Posted]] = {}  # by idempotency key, while their outcome is unknown
+        self._sendable: dict[str, Channel] = {}  # channels by sid, as they were when a send last asked
 
     def register(self, actions: Actions) -> None:
         """Register the eight actions."""
@@ -167,6 +172,20 @@ class Chat:
             )
         if writable and found.state == "closed":
             raise ActionError("channel_closed", "The channel is closed; it can be read, not written.")
+        return found
+
+    async def _sending_channel(self, sid: str) -> Channel:
+        """The channel of a send; raises as `channel`.
+
+        What an earlier send has seen will do: the store decides who may write with the message itself, and asking it
+        twice would cost as much as all the rest of a send.
+        """
+        found = self._sendable.get(sid)
+        if found is None:
+            found = await self.channel(sid, writable=True)
+            if len(self._sendable) == _SENDABLE_CHANNELS:
+                self._sendable.clear()
+            self._sendable[sid] = found
         return found
 
     def must_be_open(self) -> None:
@@ -220,9 +239,10 @@ class Chat:
     # -- checks --
 
     async def _check_file(self, payload: AttachFilePayload | SendMediaMessagePayload) -> None:
-        channel = await self.channel(payload.channel_sid, writable=True)
-        if (slot := self._slots.get(channel.sid)) is not None:
-            slot.channel = channel
+        if isinstance(payload, SendMediaMessagePayload):
+            channel = await self._sending_channel(payload.channel_sid)
+        else:
+            channel = await self.channel(payload.channel_sid, writable=True)
         if payload.file is not None:
             policy = self.policy.for_channel(channel.channel_type)
             self._refuse(type(payload).action, channel.sid, payload.file.name, policy.judge(payload.file))
@@ -359,6 +379,7 @@ class Chat:
             try:
                 sent, cancelled = await deliver(slot, key)
             except BaseException:
+                self._sendable.pop(slot.sid, None)
                 self._move(slot, step(slot.state, "unsent"))
                 raise
             self._move(slot, step(slot.state, "sent"))
@@ -372,33 +393,61 @@ class Chat:
         self, payload: SendMediaMessagePayload, slot: Slot, file: File, key: str | None
     ) -> tuple[Sent, bool]:
         self.must_be_open()
-        # Once is enough: the upload and the post ask again whether one may write, each for itself.
-        channel = slot.channel or await self.channel(payload.channel_sid, writable=True)
+        channel = await self._sending_channel(payload.channel_sid)
         print_ = _Fingerprint(self.identity, channel.sid, payload.message_attributes)
         if key is not None and (record := await self._settled(key)) is not None:
             self._match(key, record, print_.file(file, await _sha256(file)))
             return _repeated(record), False
         limit = self.policy.for_channel(channel.channel_type).max_file_size
+        send = self._send_in_one if self._whole is not None else self._send_in_two
+        wanted = None if key is None else lambda media: Key(key, print_.file(file, media.sha256))
         try:
-            media = await self.backend.upload(
-                channel.sid, file, author=self.identity, max_bytes=limit, progress=self._progress(file)
-            )
+            posted, cancelled = await send(channel.sid, file, payload.message_attributes, wanted, limit)
         except ActionError as error:
             if error.code == "invalid_size":
                 verdict = Verdict("invalid_size", error.message, limit, error.details.get("actual"))
                 self._refuse("SendMediaMessage", channel.sid, file.name, verdict)
+            if isinstance(error, OutcomeUnknown) and error.key is None:
+                error.key = key
             raise
+        return _sent(posted), cancelled
+
+    async def _send_in_one(
+        self, channel_sid: str, file: File, attributes: Mapping[str, Any], key: _MakesKey | None, max_bytes: int
+    ) -> tuple[Posted, bool]:
+        """Send a file through a backend that does all of it in one go; whether a cancellation came too late."""
+        assert self._whole is not None
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        posted = await self._whole.send_file(
+            channel_sid,
+            file,
+            author=self.identity,
+            attributes=attributes,
+            key=key,
+            max_bytes=max_bytes,
+            progress=self._progress(file),
+        )
+        return posted, task is not None and task.cancelling() > before
+
+    async def _send_in_two(
+        self, channel_sid: str, file: File, attributes: Mapping[str, Any], key: _MakesKey | None, max_bytes: int
+    ) -> tuple[Posted, bool]:
+        """The same through any other: an upload, then a post."""
+        media = await self.backend.upload(
+            channel_sid, file, author=self.identity, max_bytes=max_bytes, progress=self._progress(file)
+        )
         try:
-            draft = Draft(self.identity, media=media, attributes=payload.message_attributes)
-            wanted = None if key is None else Key(key, print_.file(file, media.sha256))
-            commit = asyncio.ensure_future(self.backend.post(channel.sid, draft, key=wanted))
+            draft = Draft(self.identity, media=media, attributes=attributes)
+            wanted = None if key is None else key(media)
+            commit = asyncio.ensure_future(self.backend.post(channel_sid, draft, key=wanted))
         except BaseException:
             await self._discard(media)
             raise
         posted, cancelled = await self._outcome(commit, draft, wanted)
         if posted.repeated:
             await self.backend.discard(media.sid)
-        return _sent(posted), cancelled
+        return posted, cancelled
 
     def _progress(self, file: File) -> Progress | None:
         signal = signals.upload_progress
@@ -407,7 +456,7 @@ class Chat:
         return lambda done: signal.emit(self._observer, file=file, done_bytes=done, total_bytes=file.size_bytes)
 
     async def _deliver_text(self, payload: SendMessagePayload, text: str, key: str | None) -> tuple[Sent, bool]:
-        channel = await self.channel(payload.channel_sid)
+        channel = await self._sending_channel(payload.channel_sid)
         wanted = None
         if key is not None:
             wanted = Key(key, _Fingerprint(self.identity, channel.sid, payload.message_attributes).text(text))

@@ -353,6 +353,33 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class SendsFiles(Protocol):
+    """What a backend has besides if it stores a file and posts its message in one go, which saves a way there and back.
+
+    A session uses it where it is there.
+    """
+
+    async def send_file(
+        self,
+        channel: str,
+        file: File,
+        *,
+        author: str,
+        attributes: Mapping[str, Any],
+        key: Callable[[Media], Key] | None = None,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Posted:
+        """`upload`, then `post`; `discard` if that fails or `key` turns out to be a repeat. Raises as these do.
+
+        `key` makes the idempotency key, in whatever thread, once the file's digest is known.
+        A cancelled call leaves nothing and raises `asyncio.CancelledError` as long as the commit has not begun. From
+        then on it waits for the outcome, at most `commit_limit_s`, and returns it if there is a message: that it was
+        cancelled, the caller finds in `asyncio.Task.cancelling`.
+        """
+
+
+@runtime_checkable
 class Addressable(Protocol):
     """What a backend has besides if `flex-actions serve` can serve its links. An address is told before `/media/`."""
 

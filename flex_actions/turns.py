@@ -12,7 +12,6 @@ from typing import Self
 
 from .errors import ActionError
 from .message_input import EMPTY, InputState
-from .ports import Channel
 
 
 class Slot:
@@ -24,7 +23,6 @@ class Slot:
         self.state: InputState = EMPTY
         self.queue: list[Ticket] = []
         self.held_up = 0  # how many sends wait that were begun inside one of this queue
-        self.channel: Channel | None = None  # as a check last saw it: its sid and type never change
 
     @classmethod
     def of(cls, slots: "dict[str, Slot]", sid: str) -> "Slot":

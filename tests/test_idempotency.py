@@ -167,16 +167,20 @@ async def test_a_key_is_known_after_reopening_the_store(tmp_path, refused):
 CRASHES = """
     import asyncio, os, sys
     from flex_actions import File, connect
-    from flex_actions.backends.local import LocalBackend
+    from flex_actions.backends.deliveries import Delivery
+    from flex_actions.backends.writer import Writer
 
-    post = LocalBackend.post
+    commit = Writer._commit
 
-    async def crash_around(self, *arguments, **options):
-        if sys.argv[2] == "after":
-            await post(self, *arguments, **options)
-        os._exit(9)
+    def crash_around(self, jobs):
+        sends = any(isinstance(job, Delivery) for job in jobs)
+        if sends and sys.argv[2] == "before":
+            os._exit(9)
+        commit(self, jobs)
+        if sends:
+            os._exit(9)
 
-    LocalBackend.post = crash_around
+    Writer._commit = crash_around
 
     async def main():
         async with connect("local:" + sys.argv[1], identity="ada") as ada:

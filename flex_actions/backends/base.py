@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ..clock import Clock, Ids, RandomIds
 from ..errors import ActionError
@@ -37,6 +37,8 @@ from .store import Store, Upload
 from .waiting import Feed, Follower, closed
 
 PAGE_ROWS = 256
+_SEEN: Final = 4096
+_SMALL_BYTES: Final = 1024 * 1024
 _MAX = 2**63 - 1
 
 T = TypeVar("T")
@@ -52,7 +54,9 @@ class StoreBackend(ABC):
         self.ids = ids
         self._public_url = configured_public_url(public_url)
         self._uploads: dict[str, Upload] = {}
-        self._just_seen: tuple[str, str, int] | None = None  # channel, member and row number, for one step of the loop
+        # Sids of channels, by their name and who could write there when last asked: a small upload goes by that, since
+        # its post asks once more anyway.
+        self._writable_seen: dict[tuple[str, str], str] = {}
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -167,22 +171,24 @@ class StoreBackend(ABC):
         """The channel, if `member` is one of its members or not given."""
         if member is None:
             return self._look(lambda store: store.find_channel(channel)[1])
-        number, found = self._look(lambda store: store.find_channel_of(channel, member))
+        _, found = self._look(lambda store: store.find_channel_of(channel, member))
         if found.state == "active":
-            self._just_seen = channel, member, number
-            asyncio.get_running_loop().call_soon(self._forget_seen)
+            self._note_writable(channel, member, found.sid)
         return found
 
-    def _forget_seen(self) -> None:
-        self._just_seen = None
-
-    def _writable(self, channel: str, author: str) -> int:
-        # A send looks at its channel and uploads in the same step of the loop: nothing has happened in between.
-        seen = self._just_seen
-        if seen is not None and seen[:2] == (channel, author):
+    def _writable(self, channel: str, author: str, size_bytes: int) -> str:
+        """The sid of a channel for an upload."""
+        if size_bytes <= _SMALL_BYTES and (seen := self._writable_seen.get((channel, author))) is not None:
             self._opened()
-            return seen[2]
-        return self._look(lambda store: store.writable(channel, author)[0])
+            return seen
+        _, sid, _ = self._look(lambda store: store.writable(channel, author))
+        self._note_writable(channel, author, sid)
+        return sid
+
+    def _note_writable(self, channel: str, author: str, sid: str) -> None:
+        if len(self._writable_seen) == _SEEN:
+            self._writable_seen.clear()
+        self._writable_seen[channel, author] = sid
 
     async def list_channels(self, *, member: str | None = None) -> list[Channel]:
         """All channels, or those of one member, oldest first."""
@@ -199,6 +205,7 @@ class StoreBackend(ABC):
 
     async def close_channel(self, channel: str) -> Channel:
         """Make it read-only, for ever."""
+        self._writable_seen.clear()
         now = self.clock.now()
         return await self._write(lambda store: store.close_channel(channel, now))
 
@@ -210,6 +217,7 @@ class StoreBackend(ABC):
 
     async def remove_member(self, channel: str, identity: str) -> None:
         """Remove a member, whose links die with it."""
+        self._writable_seen.clear()
         now = self.clock.now()
         await self._write(lambda store: store.remove_member(channel, identity, now))
 
@@ -234,11 +242,11 @@ class StoreBackend(ABC):
         progress: Progress | None = None,
     ) -> Media:
         """Store a file's content; it stays invisible until this backend posts it."""
-        number = self._writable(channel, author)
+        where = self._writable(channel, author, file.size_bytes)
         sid = self._new_media_sid()
         size_bytes, sha256 = await self._keep(sid, file, max_bytes=max_bytes, progress=progress)
         media = Media(sid, file.name, file.content_type, size_bytes, sha256)
-        self._uploads[sid] = Upload(media, number)
+        self._uploads[sid] = Upload(media, where)
         return media
 
     def _new_media_sid(self) -> str:
@@ -263,11 +271,13 @@ class StoreBackend(ABC):
         media_sid = draft.media.sid if draft.media is not None else ""
         upload = self._uploads.get(media_sid)
         sid, now, caller = self.ids.sid("IM"), self.clock.now(), object()
+
+        def claim(channel_sid: str) -> Media | None:
+            return upload.claim(channel_sid, caller) if upload is not None else None
+
         try:
             return await self._write(
-                lambda store: store.post(
-                    channel, draft, key, upload, attributes=attributes, sid=sid, now=now, caller=caller
-                ),
+                lambda store: store.post(channel, draft, key, claim=claim, attributes=attributes, sid=sid, now=now),
                 after=lambda posted: None if posted.repeated else self._uploads.pop(media_sid, None),
             )
         finally:

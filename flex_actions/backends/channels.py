@@ -20,9 +20,9 @@ class Channels(Tables):
         name = draft.unique_name
         if name is not None and self._one("SELECT 1 FROM channel WHERE unique_name = ?", name):
             raise ActionError("channel_exists", f"A channel named {name!r} exists.", details={"name": name})
-        sid, number = self._insert(
+        sid, ((number,),) = self._insert(
             "INSERT INTO channel (sid, unique_name, channel_type, state, created_by, created_at, next_index)"
-            " VALUES (?, ?, ?, 'active', ?, ?, 0)",
+            " VALUES (?, ?, ?, 'active', ?, ?, 0) RETURNING id",
             draft.sid,
             (name, draft.channel_type, draft.created_by, draft.created_at),
         )

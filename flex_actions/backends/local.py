@@ -5,22 +5,23 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from ..errors import ActionError
 from ..files import File
-from ..ports import Capabilities, Media, Progress
-from . import sql
+from ..ports import Capabilities, Draft, Key, Media, Posted, Progress
+from . import sql, texts
 from .base import StoreBackend
+from .deliveries import Delivery, Post, WorkersDelivery
 from .media_folder import MediaFolder, Part, copy, make_folder
 from .presence import Presence
 from .store import Store
 from .transfers import READ_BYTES, Ticker, gathered_chunks, media_corrupt, open_at
 from .waiting import Feed, closed
 from .workers import Mailbox, Workers
-from .writer import Writer
+from .writer import Write, Writer
 
 T = TypeVar("T")
 DATABASE: Final = "chat.sqlite3"
@@ -117,7 +118,7 @@ class LocalBackend(StoreBackend):
         except BaseException:
             self._workers.end()
             raise
-        self._writer = Writer(self._writing, loop, mailbox, feed.wake)
+        self._writer = Writer(self._writing, mailbox, feed.wake)
         self._writer.start()
         return feed
 
@@ -199,9 +200,8 @@ class LocalBackend(StoreBackend):
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         self._opened()
-        self._forget_seen()
         with self._named():
-            return await self._writer.submit(write, after).ended()
+            return await self._writer.submit(Write(write, asyncio.get_running_loop(), after=after)).ended()
 
     async def _hop(self, call: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
         with self._named(), sql.explained():
@@ -213,13 +213,84 @@ class LocalBackend(StoreBackend):
         try:
             yield
         except ActionError as error:
-            wrong = error.code.startswith("store_") or error.message.startswith("The store ")
-            if wrong and error.details.get("folder") is None:
-                error.message = f"{error.message.removesuffix('.')}: {self.path!a}."
-                error.details["folder"] = self.path
+            self._say_where(error)
             raise
 
+    def _say_where(self, error: ActionError) -> None:
+        wrong = error.code.startswith("store_") or error.message.startswith("The store ")
+        if wrong and error.details.get("folder") is None:
+            error.message = f"{error.message.removesuffix('.')}: {self.path!a}."
+            error.details["folder"] = self.path
+
     # Files
+
+    async def send_file(
+        self,
+        channel: str,
+        file: File,
+        *,
+        author: str,
+        attributes: Mapping[str, Any],
+        key: Callable[[Media], Key] | None = None,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Posted:
+        """Store a file and post its message, with nothing on the event loop in between; see `ports.SendsFiles`."""
+        text = texts.checked_sender(author, attributes)
+        where = self._writable(channel, author, file.size_bytes)
+        sid, message_sid, now = self._new_media_sid(), self.ids.sid("IM"), self.clock.now()
+
+        def posting(size_bytes: int, sha256: str) -> Post:
+            media = Media(sid, file.name, file.content_type, size_bytes, sha256)
+            draft = Draft(author, None, media, attributes)
+            wanted = key(media) if key is not None else None
+            return lambda store: store.post(
+                where, draft, wanted, claim=lambda _: media, attributes=text, sid=message_sid, now=now
+            )
+
+        drop = functools.partial(self._erase, sid)
+        chunks = file.blocking_chunks()
+        if chunks is None:
+            post = posting(*await self._keep(sid, file, max_bytes=max_bytes, progress=progress))
+            with self._named():
+                return await self._writer.submit(Delivery(post, drop, asyncio.get_running_loop())).outcome()
+        try:
+            return await self._deliver(
+                posting, drop, functools.partial(self._folder.part, sid, max_bytes), chunks, progress
+            )
+        except ActionError as error:
+            self._say_where(error)
+            raise
+
+    async def _deliver(
+        self,
+        posting: Callable[[int, str], Post],
+        drop: Callable[[], object],
+        begin: Callable[[], Part],
+        chunks: Iterator[bytes],
+        progress: Progress | None,
+    ) -> Posted:
+        loop = asyncio.get_running_loop()
+        stop, ticker = _Stop(), Ticker(loop, progress)
+
+        def going(count: int) -> bool:
+            ticker.tell(count)
+            return not stop.asked
+
+        def keep() -> Post | None:
+            kept = copy(begin, chunks, going)
+            if stop.asked:
+                drop()
+                return None
+            return posting(*kept)
+
+        delivery = WorkersDelivery(keep, drop, self._writer, loop)
+        self._stops.add(stop)
+        try:
+            self._workers.take(delivery)
+            return await delivery.outcome(on_cancel=stop.set)
+        finally:
+            self._stops.discard(stop)
 
     async def _keep(self, sid: str, file: File, *, max_bytes: int | None, progress: Progress | None) -> tuple[int, str]:
         begin = functools.partial(self._folder.part, sid, max_bytes)

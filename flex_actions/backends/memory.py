@@ -101,7 +101,6 @@ class MemoryBackend(StoreBackend):
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:
         own = self._opened()
-        self._forget_seen()
         with self._shared.lock:
             result = self._commit(write)
             touched = self._shared.store.touched

@@ -10,6 +10,7 @@ begins and commits the transactions. Errors of SQLite itself pass through; `sql.
 import hashlib
 import hmac
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -20,18 +21,34 @@ from .addresses import Addresses
 from .channels import not_a_member
 from .event_log import EventLog
 from .rows import CHANNEL, MESSAGE, to_channel, to_message
+from .texts import is_channel_sid
 
 _NO_MEDIA: Final = (None, None, None, None, None)
+_POST: Final = (
+    "INSERT INTO message (sid, channel, idx, deleted, author, body, attributes, created_at, media_sid, media_name,"
+    " media_type, media_size, media_sha256)"
+    " SELECT ?, c.id, c.next_index, 0, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM channel c WHERE c.sid = ? AND c.state = 'active'"
+    " AND EXISTS (SELECT 1 FROM member m WHERE m.channel = c.id AND m.identity = ?) RETURNING channel, idx"
+)
 
 
 @attrs.define(eq=False)
 class Upload:
-    """A stored file that no message carries yet. Whoever posts or discards it takes it first; only one can."""
+    """A stored file that no message carries yet. Whoever posts or discards it takes it first; only one can.
+
+    Attributes:
+        media: the file.
+        channel_sid: where it was uploaded to.
+    """
 
     media: Media
-    channel: int
+    channel_sid: str
     _taken_by: object | None = attrs.field(default=None, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def claim(self, channel_sid: str, caller: object) -> Media | None:
+        """The file, for a message in this channel, once it is the caller's."""
+        return self.media if channel_sid == self.channel_sid and self.take(caller) else None
 
     def take(self, caller: object) -> bool:
         """Whether it is the caller's now; from any thread, and again by the same caller."""
@@ -55,26 +72,33 @@ class Store(EventLog, Addresses):
         channel: str,
         draft: Draft,
         key: Key | None,
-        upload: Upload | None,
         *,
+        claim: Callable[[str], Media | None],
         attributes: str,
         sid: str,
         now: float,
-        caller: object,
     ) -> Posted:
-        """Add a message, or find the one its key led to. Raises as `ports.Backend.post`."""
+        """Add a message, or find the one its key led to. Raises as `ports.Backend.post`.
+
+        `claim` takes the file of the draft, given the sid of the channel; None if it is not there to be taken.
+        """
         digest = self._digest(key.value) if key is not None else None
         if key is not None and digest is not None and (first := self._repeat(key, digest)) is not None:
             return Posted(first, repeated=True)
-        number, channel_sid, index = self.writable(channel, draft.author)
-        media = self._claim(upload, number, caller) if draft.media is not None else None
+        channel_sid = channel if is_channel_sid(channel) else self.find_channel(channel)[1].sid
+        media = claim(channel_sid) if draft.media is not None else None
+        if media is None and draft.media is not None:
+            self.writable(channel_sid, draft.author)
+            raise _not_uploaded()
         columns = (media.sid, media.name, media.content_type, media.size_bytes, media.sha256) if media else _NO_MEDIA
-        sid, _ = self._insert(
-            "INSERT INTO message (sid, channel, idx, author, body, attributes, created_at, media_sid, media_name,"
-            " media_type, media_size, media_sha256, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            sid,
-            (number, index, draft.author, draft.body, attributes, now, *columns),
+        # One statement that asks and writes: each step lets other threads in, which costs more than it does itself.
+        sid, rows = self._insert(
+            _POST, sid, (draft.author, draft.body, attributes, now, *columns, channel_sid, draft.author)
         )
+        if not rows:
+            self.writable(channel_sid, draft.author)  # says why
+            raise AssertionError("a channel that may be written to took no message")
+        ((number, index),) = rows
         self.touched.add(number)
         if key is not None:
             self.db.execute(
@@ -211,15 +235,6 @@ class Store(EventLog, Addresses):
             )
         return self.find_message(row[1])
 
-    def _claim(self, upload: Upload | None, channel: int, caller: object) -> Media:
-        if upload is None or upload.channel != channel or not upload.take(caller):
-            raise ActionError(
-                "media_deleted",
-                "The file was not uploaded here, or was posted or discarded already.",
-                hint="Upload it again.",
-            )
-        return upload.media
-
     def _digest(self, key: str) -> bytes:
         # Callers may put anything into a key, also what has to be forgotten with its message.
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._key_secret, digest_size=32).digest()
@@ -228,6 +243,14 @@ class Store(EventLog, Addresses):
 def media_deleted(media_sid: str) -> ActionError:
     """The error of a file that is not there any more."""
     return ActionError("media_deleted", "The file was deleted.", details={"media_sid": media_sid})
+
+
+def _not_uploaded() -> ActionError:
+    return ActionError(
+        "media_deleted",
+        "The file was not uploaded here, or was posted or discarded already.",
+        hint="Upload it again.",
+    )
 
 
 def _fingerprint(stored: str) -> str:

@@ -51,11 +51,12 @@ class Tables:
         )
         self.touched.add(channel)
 
-    def _insert(self, sql: str, sid: str, values: Sequence[Any]) -> tuple[str, int]:
+    def _insert(self, sql: str, sid: str, values: Sequence[Any]) -> tuple[str, list[tuple[Any, ...]]]:
+        """Insert a row that begins with a sid; the sid it got and what the statement returns."""
         # Only counted sids meet one that is taken, in a store that was filled earlier: count on.
         while True:
             try:
-                return sid, self.db.execute(sql, (sid, *values)).lastrowid or 0
+                return sid, self.db.execute(sql, (sid, *values)).fetchall()
             except sqlite3.IntegrityError as error:
                 if ".sid" not in str(error):
                     raise

@@ -3,7 +3,8 @@
 import math
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ..errors import ActionError
 from ..ports import Draft
@@ -64,14 +65,20 @@ def checked_page(after_index: object, limit: object) -> None:
 
 def checked_draft(draft: Draft) -> str:
     """The attributes of a draft as JSON text, once all of it is found storable. Raises `invalid_payload`."""
-    storable(draft.author, "author")
+    attributes = checked_sender(draft.author, draft.attributes)
     if (draft.body is None) == (draft.media is None):
         raise ActionError("invalid_payload", "A message carries text or one file: exactly one of them.")
     if draft.body is not None:
         if not isinstance(draft.body, str):
             raise ActionError("invalid_payload", "body must be text.")
         _encodable(draft.body, "body")
-    return attributes_json(draft.attributes) if draft.attributes else "{}"
+    return attributes
+
+
+def checked_sender(author: object, attributes: Mapping[str, Any]) -> str:
+    """The attributes of a message as JSON text, once these and its author prove storable. Raises `invalid_payload`."""
+    storable(author, "author")
+    return attributes_json(attributes) if attributes else "{}"
 
 
 def parse_cursor(cursor: str, newest: int) -> int:

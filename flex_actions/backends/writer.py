@@ -21,25 +21,44 @@ _ERASE_AGAIN_S: Final = 0.25
 _ERASE_WAIT_MS: Final = 100
 
 
-class _Write(Job[T]):
-    __slots__ = ("_after", "_write")
+class Write(Job[T]):
+    """An operation on the store, made in a transaction together with others.
+
+    Args:
+        write: the operation; it checks first and writes then.
+        after: called in the writer's thread right behind the commit.
+        failed: called there if nothing was committed.
+    """
+
+    __slots__ = ("_after", "_failed", "_write")
 
     def __init__(
         self,
         write: Callable[[Store], T],
-        after: Callable[[T], object] | None,
         loop: asyncio.AbstractEventLoop,
+        *,
+        after: Callable[[T], object] | None = None,
+        failed: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(self._finish, loop)
         self._write = write
         self._after = after
+        self._failed = failed
 
     def run_on(self, store: Store) -> None:
+        """Make the operation; the transaction is not committed yet."""
         self.error = None
         try:
             self.result = self._write(store)
         except ActionError as error:  # it changed nothing, so the others may go on
             self.error = error
+
+    def follow_up(self) -> None:
+        """What follows the end of the transaction."""
+        if self.error is None:
+            self.run()
+        elif self._failed is not None:
+            self._failed()
 
     def _finish(self) -> T:
         result = cast(T, self.result)
@@ -57,15 +76,13 @@ class Writer:
     def __init__(
         self,
         store: Store,
-        loop: asyncio.AbstractEventLoop,
         mailbox: Mailbox,
         wake: Callable[[set[int]], None],
     ) -> None:
         self._store = store
         self._mailbox = mailbox
-        self._loop = loop
         self._wake = wake
-        self._queue: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Write[Any] | None] = queue.SimpleQueue()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="flex-actions-writer", daemon=True)
 
@@ -73,16 +90,19 @@ class Writer:
         """Begin to work."""
         self._thread.start()
 
-    def submit(self, write: Callable[[Store], T], after: Callable[[T], object] | None = None) -> Job[T]:
+    def submit(self, job: Write[T]) -> Write[T]:
         """Hand in an operation, on the event loop; it ends once it is safely on disk, or refused.
 
-        `after` is called in the writer's thread right behind the commit. Raises `backend_unavailable` after `close`.
+        Raises `backend_unavailable` after `refuse_more`.
         """
         if self._ended:
             raise closed()
-        job = _Write(write, after, self._loop)
         self._queue.put(job)
         return job
+
+    def put(self, job: Write[Any]) -> None:
+        """Hand in a job from a worker's thread; those end before `close` is called."""
+        self._queue.put(job)
 
     def close(self) -> None:
         """Finish what was handed in, then end the thread; blocks, so not for the event loop."""
@@ -105,8 +125,8 @@ class Writer:
             else:
                 self._erase()
 
-    def _drain(self) -> tuple[list[_Write[Any]], bool]:
-        jobs: list[_Write[Any]] = []
+    def _drain(self) -> tuple[list[Write[Any]], bool]:
+        jobs: list[Write[Any]] = []
         try:
             job = self._queue.get(timeout=_ERASE_AGAIN_S if self._store.erased else None)
             while job is not None:
@@ -118,7 +138,7 @@ class Writer:
             return jobs, False
         return jobs, True
 
-    def _commit(self, jobs: list[_Write[Any]]) -> None:
+    def _commit(self, jobs: list[Write[Any]]) -> None:
         self._store.touched = set()
         try:
             self._store.db.execute("BEGIN IMMEDIATE")
@@ -133,9 +153,10 @@ class Writer:
             self._undo()
             self._one_by_one(jobs, error)
         else:
-            self._follow_up(jobs)
+            for job in jobs:
+                job.follow_up()
 
-    def _one_by_one(self, jobs: list[_Write[Any]], error: Exception) -> None:
+    def _one_by_one(self, jobs: list[Write[Any]], error: Exception) -> None:
         # Only the guilty one fails.
         if len(jobs) == 1:
             self._fail(jobs, error)
@@ -152,16 +173,12 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._store.db.execute("ROLLBACK")
 
-    def _fail(self, jobs: list[_Write[Any]], error: Exception) -> None:
+    def _fail(self, jobs: list[Write[Any]], error: Exception) -> None:
         for job in jobs:
             job.error = store_error(error)
             if job.error is not error:
                 job.error.__cause__ = error
-
-    def _follow_up(self, jobs: list[_Write[Any]]) -> None:
-        for job in jobs:
-            if job.error is None:
-                job.run()
+            job.follow_up()
 
     def _erase(self) -> None:
         # Deleted rows are overwritten in the pages; this takes the old pages out of the log as well. Somebody who
@@ -175,7 +192,7 @@ class Writer:
             self._store.erased = bool(busy)
         db.execute(f"PRAGMA busy_timeout={int(BUSY_LIMIT_S * 1000)}")
 
-    def _resolve(self, jobs: list[_Write[Any]], touched: set[int]) -> None:
+    def _resolve(self, jobs: list[Write[Any]], touched: set[int]) -> None:
         for job in jobs:
             job.resolve()
         self._wake(touched)

@@ -5,6 +5,7 @@ one process: `locking_mode=EXCLUSIVE`, and all connections of a store are one), 
 Workers and writer run on the event loop, so that a seed fixes everything that happens.
 """
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -253,16 +254,16 @@ def _there_again(kept, path):
 class InlineWorkers(Workers):
     """Makes each call in a step of the loop of its own."""
 
-    def submit(self, call):
+    def take(self, job):
         self._limit = 0
-        job = super().submit(call)
+        super().take(job)
         assert self._queue.get() is job
         self._loop.call_soon(self._run, job)
-        return job
 
     def _run(self, job):
-        job.run()
-        self._loop.call_soon(self._resolve, job)
+        if job.run():
+            self._loop.call_soon(job.resolve)
+        self._freed.append(None)
 
 
 class InlineWriter(Writer):
@@ -270,14 +271,21 @@ class InlineWriter(Writer):
 
     def start(self):
         self._waiting = []
+        self._loop = asyncio.get_running_loop()
 
-    def submit(self, write, after=None):
-        job = super().submit(write, after)
-        assert self._queue.get() is job
+    def submit(self, job):
+        super().submit(job)
+        self._take()
+        return job
+
+    def put(self, job):
+        super().put(job)
+        self._take()
+
+    def _take(self):
         if not self._waiting:
             self._loop.call_soon(self._flush)
-        self._waiting.append(job)
-        return job
+        self._waiting.append(self._queue.get())
 
     def _flush(self):
         jobs, self._waiting = self._waiting, []
