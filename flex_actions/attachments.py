@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import copy
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +28,7 @@ from .payloads import (
     SendTypingPayload,
     SetInputTextPayload,
     build,
+    json_attributes,
 )
 from .policy import AttachmentPolicy, Side, Verdict
 from .ports import (
@@ -324,53 +324,54 @@ class Chat:
     # -- sending --
 
     async def _send_media_message(self, payload: SendMediaMessagePayload) -> Sent:
-        payload = _taken(payload)
+        file, entered, attributes = payload.file, payload.entered, _attributes_of(payload)
 
         def begin(state: InputState) -> InputState:
-            entered = payload.entered
-            if entered is None and payload.file is not None:
-                return step(state, "SendMediaMessage", payload.file)
+            if entered is None and file is not None:
+                return step(state, "SendMediaMessage", file)
             # Hooks have judged what was attached at the call: nothing else may go out in its place.
-            if payload.file is None or state.kind != "FILE" or state.file is not entered:
+            if file is None or state.kind != "FILE" or state.file is not entered:
                 return step(EMPTY, "SendMediaMessage", None)
             return step(state, "SendMediaMessage", None)
 
         async def deliver(slot: Slot, key: str | None) -> tuple[Sent, bool]:
-            file = payload.file
             assert file is not None
-            return await self._deliver_file(payload, slot, file, key)
+            return await self._deliver_file(slot.sid, file, attributes, key)
 
-        return await self._send(payload, begin, deliver)
+        return await self._send(payload.channel_sid, begin, deliver)
 
     async def _send_message(self, payload: SendMessagePayload) -> Sent:
-        payload = _taken(payload)
+        body, entered, attributes = payload.body, payload.entered, _attributes_of(payload)
 
         def begin(state: InputState) -> InputState:
-            if payload.entered is not None and state.kind != "TEXT":
+            if entered is not None and state.kind != "TEXT":
                 # Sent by an earlier send, or taken out of the input, while this one waited.
                 return step(EMPTY, "SendMessage", None)
             # Without a body by now there was nothing entered at the call, or a hook took it away.
-            sending = step(state if payload.body else EMPTY, "SendMessage", payload.body)
+            sending = step(state if body else EMPTY, "SendMessage", body)
             # Typed on while the hooks ran: what was entered at the call goes out, what stands there now stays.
-            typed_on = payload.entered is not None and state.text != payload.entered
+            typed_on = entered is not None and state.text != entered
             return attrs.evolve(sending, draft=False) if typed_on else sending
 
         async def deliver(slot: Slot, key: str | None) -> tuple[Sent, bool]:
             assert slot.state.text is not None
-            return await self._deliver_text(payload, slot.state.text, key)
+            return await self._deliver_text(slot.sid, slot.state.text, attributes, key)
 
-        return await self._send(payload, begin, deliver)
+        return await self._send(payload.channel_sid, begin, deliver)
+
+    # What is sent was read from the payload at the beginning: a send waits, and what hooks have left behind must not
+    # change it meanwhile.
 
     async def _send(
         self,
-        payload: SendMediaMessagePayload | SendMessagePayload,
+        channel_sid: str,
         begin: Callable[[InputState], InputState],
         deliver: Callable[[Slot, str | None], Awaitable[tuple[Sent, bool]]],
     ) -> Sent:
         """Wait for the turn, judge again, send; the input holds what it held before unless the send succeeded."""
         invocation = current_invocation()
         key = invocation.key if invocation is not None else None
-        slot = Slot.of(self._slots, payload.channel_sid)
+        slot = Slot.of(self._slots, channel_sid)
         turn = current_turn()
         ticket = turn.take(slot) if turn is not None else Ticket(slot, [])
         try:
@@ -390,11 +391,11 @@ class Chat:
         return sent
 
     async def _deliver_file(
-        self, payload: SendMediaMessagePayload, slot: Slot, file: File, key: str | None
+        self, channel_sid: str, file: File, attributes: dict[str, Any], key: str | None
     ) -> tuple[Sent, bool]:
         self.must_be_open()
-        channel = await self._sending_channel(payload.channel_sid)
-        print_ = _Fingerprint(self.identity, channel.sid, payload.message_attributes)
+        channel = await self._sending_channel(channel_sid)
+        print_ = _Fingerprint(self.identity, channel.sid, attributes)
         if key is not None and (record := await self._settled(key)) is not None:
             self._match(key, record, print_.file(file, await _sha256(file)))
             return _repeated(record), False
@@ -402,7 +403,7 @@ class Chat:
         send = self._send_in_one if self._whole is not None else self._send_in_two
         wanted = None if key is None else lambda media: Key(key, print_.file(file, media.sha256))
         try:
-            posted, cancelled = await send(channel.sid, file, payload.message_attributes, wanted, limit)
+            posted, cancelled = await send(channel.sid, file, attributes, wanted, limit)
         except ActionError as error:
             if error.code == "invalid_size":
                 verdict = Verdict("invalid_size", error.message, limit, error.details.get("actual"))
@@ -455,15 +456,17 @@ class Chat:
             return None
         return lambda done: signal.emit(self._observer, file=file, done_bytes=done, total_bytes=file.size_bytes)
 
-    async def _deliver_text(self, payload: SendMessagePayload, text: str, key: str | None) -> tuple[Sent, bool]:
-        channel = await self._sending_channel(payload.channel_sid)
+    async def _deliver_text(
+        self, channel_sid: str, text: str, attributes: dict[str, Any], key: str | None
+    ) -> tuple[Sent, bool]:
+        channel = await self._sending_channel(channel_sid)
         wanted = None
         if key is not None:
-            wanted = Key(key, _Fingerprint(self.identity, channel.sid, payload.message_attributes).text(text))
+            wanted = Key(key, _Fingerprint(self.identity, channel.sid, attributes).text(text))
             if (record := await self._settled(key)) is not None:
                 self._match(key, record, wanted.fingerprint)
                 return _repeated(record), False
-        draft = Draft(self.identity, body=text, attributes=payload.message_attributes)
+        draft = Draft(self.identity, body=text, attributes=attributes)
         commit = asyncio.ensure_future(self.backend.post(channel.sid, draft, key=wanted))
         posted, cancelled = await self._outcome(commit, draft, wanted)
         return _sent(posted), cancelled
@@ -606,17 +609,13 @@ class Chat:
         await self.backend.delete_message(channel.sid, message.sid)
 
 
-def _taken(payload: P) -> P:
-    """A payload as it was judged: a send waits, and what hooks have left behind must not change it meanwhile."""
-    taken = copy.copy(payload)
-    if isinstance(taken, (SendMediaMessagePayload, SendMessagePayload)) and taken.message_attributes:
-        try:
-            # Checked as it is copied: a hook may have put anything into it.
-            taken.message_attributes = taken.message_attributes
-        except ActionError as error:
-            error.action = taken.action
-            raise
-    return taken
+def _attributes_of(payload: SendMediaMessagePayload | SendMessagePayload) -> dict[str, Any]:
+    """A copy of the attributes, checked once more: hooks may have put anything into them."""
+    try:
+        return json_attributes(payload.message_attributes)
+    except ActionError as error:
+        error.action = payload.action
+        raise
 
 
 class _Fingerprint:

@@ -99,13 +99,14 @@ def _encodable(name: str, value: str) -> None:
         raise _invalid(f"{name} holds half a surrogate pair, which is no text.") from None
 
 
-def _attributes(value: Any) -> Any:
+def json_attributes(value: Any) -> dict[str, Any]:
+    """A message's attributes: a copy that is JSON through and through. Raises `invalid_payload`."""
     if value is None or value == {}:
         return {}
     if not isinstance(value, Mapping):
         raise _invalid(f"messageAttributes must be a mapping, not {type(value).__name__}.")
-    # There and back: a copy that is JSON through and through, and the caller's own is left alone.
-    return json.loads(attributes_json(value))
+    found: dict[str, Any] = json.loads(attributes_json(value))
+    return found
 
 
 def _file(value: Any) -> Any:
@@ -152,7 +153,7 @@ class SendMediaMessagePayload(Payload):
     action: ClassVar[str] = "SendMediaMessage"
     channel_sid: str = attrs.field(converter=_sid, validator=_is_sid)
     file: File | None = attrs.field(default=None, converter=_file_or_none)
-    message_attributes: dict[str, Any] = attrs.field(default=None, converter=_attributes)
+    message_attributes: dict[str, Any] = attrs.field(default=None, converter=json_attributes)
     entered: File | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
 
@@ -181,7 +182,7 @@ class SendMessagePayload(Payload):
     action: ClassVar[str] = "SendMessage"
     channel_sid: str = attrs.field(converter=_sid, validator=_is_sid)
     body: str | None = attrs.field(default=None, validator=_optional_text)
-    message_attributes: dict[str, Any] = attrs.field(default=None, converter=_attributes)
+    message_attributes: dict[str, Any] = attrs.field(default=None, converter=json_attributes)
     entered: str | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
 
