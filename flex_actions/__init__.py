@@ -2,7 +2,7 @@
 
 from . import signals
 from .actions import Actions
-from .attachments import InputView, Sent
+from .attachments import InputView
 from .backends import open_backend
 from .chat_actions import ChatActions
 from .clock import Clock, Ids
@@ -22,6 +22,7 @@ from .hooks import Hook
 from .invocation import Invocation, current_invocation
 from .message_input import InputState
 from .notifications import Notification
+from .outbox import Sent
 from .payloads import (
     AttachFilePayload,
     DeleteMessagePayload,

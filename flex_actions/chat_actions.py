@@ -7,7 +7,7 @@ from .actions import Actions
 from .turns import Turn
 
 if TYPE_CHECKING:
-    from .attachments import Sent
+    from .outbox import Sent
     from .payloads import (
         AttachFilePayload,
         DeleteMessagePayload,

@@ -15,7 +15,7 @@ from .ports import Backend, Channel, Event, Link, Member, Message
 from .session import DEFAULT_URL, Session, connect
 
 if TYPE_CHECKING:
-    from .attachments import Sent
+    from .outbox import Sent
     from .payloads import (
         DownloadMediaPayload,
         FileKeys,

@@ -11,9 +11,9 @@ from typing import Any, Final
 import attrs
 import click
 
-from ..attachments import Sent
 from ..errors import ActionError
 from ..notifications import readable_size
+from ..outbox import Sent
 from ..payloads import camel
 from ..ports import Channel, Event, Link, Message
 

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, Final
 import attrs
 import click
 
-from ..attachments import ROLES, Role, Sent
+from ..attachments import ROLES, Role
 from ..backends import open_backend
 from ..errors import ActionError
 from ..nearest import did_you_mean
+from ..outbox import Sent
 from ..ports import Backend
 from ..session import Session
 from . import exits

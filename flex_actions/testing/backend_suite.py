@@ -20,11 +20,11 @@ or, without any test runner, `asyncio.run(check_backend(factory))`. The factory 
 The clock is a `ManualClock`: what must happen after 5 minutes or 7 days is checked in no time.
 """
 
-from . import _suite_channels, _suite_events, _suite_links, _suite_media, _suite_messages, _suite_shared
+from . import _suite_channels, _suite_events, _suite_links, _suite_media, _suite_messages, _suite_sending, _suite_shared
 from ._suite_tools import CHECKS, SHARED_CHECKS, BackendFactory, Check, SecondView, SharedCheck
 
 # Importing them is what registers their checks.
-_PARTS = (_suite_channels, _suite_messages, _suite_media, _suite_events, _suite_links, _suite_shared)
+_PARTS = (_suite_channels, _suite_messages, _suite_media, _suite_sending, _suite_events, _suite_links, _suite_shared)
 
 BACKEND_CHECKS: dict[str, Check] = CHECKS
 """Every check of one backend, by name: `await BACKEND_CHECKS[name](factory)`; its docstring is the rule."""
