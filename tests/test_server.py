@@ -6,6 +6,7 @@ import json
 import random
 import re
 import signal
+import socket
 import sys
 import urllib.parse
 from pathlib import Path
@@ -855,6 +856,21 @@ async def test_whatever_waits_for_a_reader_is_watched(backend, path, monkeypatch
         _, writer = await begin_to_read(serving, path)
         assert await limits.get() == ((0, 0), True)
         writer.transport.abort()
+
+
+async def test_a_kept_connection_does_not_wait_for_acknowledgements(backend, path, monkeypatch):
+    """Head and body are two writes: with Nagle's algorithm the second would wait 40 ms for the client's kernel."""
+    delays = []
+
+    class Noting(GuardedProtocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            delays.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr("flex_actions.server.running.protocol_class", lambda limits: Noting)
+    async with running(backend) as serving:
+        await raw(serving, request(path))
+    assert [bool(delay) for delay in delays] == [True]
 
 
 async def test_a_server_ends_in_the_middle_of_a_stream_and_cuts_it(backend, path):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -18,7 +17,7 @@ from .deliveries import Delivery, Post, WorkersDelivery
 from .media_folder import MediaFolder, Part, copy, make_folder
 from .presence import Presence
 from .store import Store
-from .transfers import READ_BYTES, Ticker, gathered_chunks, media_corrupt, open_at
+from .transfers import Reading, Ticker, gathered_chunks
 from .waiting import Feed, closed
 from .workers import Mailbox, Workers
 from .writer import Write, Writer
@@ -362,20 +361,13 @@ class LocalBackend(StoreBackend):
     async def _content(self, media: Media, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
         there = max(0, media.size_bytes - offset)
         left = there if length is None else min(length, there)
-        digest = hashlib.sha256() if left == media.size_bytes else None
-        opening = functools.partial(open_at, self._folder.path(media.sid), media, offset, left)
-        opened, chunk = await self._hop(opening, undo=lambda result: result[0].close())
-        with contextlib.closing(opened):
-            while left:
-                left -= len(chunk)
-                if digest is not None:
-                    digest.update(chunk)
-                if not chunk or (digest is not None and not left and digest.hexdigest() != media.sha256):
-                    raise media_corrupt(media)
+        begin = functools.partial(Reading.begun, self._folder.path(media.sid), media, offset, left)
+        reading, chunk = await self._hop(begin, undo=lambda begun: begun[0].close())
+        with contextlib.closing(reading):
+            while chunk:
                 yield chunk
                 self._opened()
-                if left:
-                    chunk = await self._hop(functools.partial(opened.read, min(left, READ_BYTES)))
+                chunk = await self._hop(reading.chunk) if reading.left else b""
 
     # Other processes
 

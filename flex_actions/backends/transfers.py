@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncGenerator
-from typing import BinaryIO, Final
+from typing import Final
 
 from ..errors import ActionError
 from ..files import CHUNK_BYTES, File
@@ -60,23 +61,61 @@ async def gathered_chunks(file: File, max_bytes: int | None) -> AsyncGenerator[b
         yield bytes(gathered)
 
 
-def open_at(path: str, media: Media, offset: int, left: int) -> tuple[BinaryIO, bytes]:
-    """A stored file, opened at `offset`, and its first chunk of at most `left` bytes; blocks.
+class Reading:
+    """A stored file on its way to a reader. Blocks; for worker threads, where hashing holds nobody up.
 
-    Raises `media_deleted`, `media_corrupt` (another size).
+    Args:
+        path: where it lies.
+        media: what it should be.
+        offset, length: the bytes wanted; all of them are compared with the file's hash before the last are given.
+
+    Attributes:
+        left: how many bytes are still to come.
+
+    Raises:
+        ActionError: `media_deleted`, `media_corrupt` (another size).
     """
-    try:
-        opened = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
-    except FileNotFoundError as error:
-        raise media_deleted(media.sid) from error
-    try:
-        if os.fstat(opened.fileno()).st_size != media.size_bytes:
-            raise media_corrupt(media)
-        opened.seek(min(offset, media.size_bytes))
-        return opened, opened.read(min(left, READ_BYTES))
-    except BaseException:
-        opened.close()
-        raise
+
+    def __init__(self, path: str, media: Media, offset: int, length: int) -> None:
+        self.left = length
+        self._media = media
+        self._digest = hashlib.sha256() if length == media.size_bytes else None
+        try:
+            self._opened = open(path, "rb", buffering=0)  # noqa: SIM115 - `close` does
+        except FileNotFoundError as error:
+            raise media_deleted(media.sid) from error
+        try:
+            if os.fstat(self._opened.fileno()).st_size != media.size_bytes:
+                raise media_corrupt(media)
+            self._opened.seek(min(offset, media.size_bytes))
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def begun(cls, path: str, media: Media, offset: int, length: int) -> "tuple[Reading, bytes]":
+        """One that is opened, and its first chunk. Raises `media_deleted`, `media_corrupt`."""
+        reading = cls(path, media, offset, length)
+        try:
+            return reading, reading.chunk()
+        except BaseException:
+            reading.close()
+            raise
+
+    def chunk(self) -> bytes:
+        """The next bytes; none at the end. Raises `media_corrupt`."""
+        chunk = self._opened.read(min(self.left, READ_BYTES))
+        self.left -= len(chunk)
+        if self._digest is not None:
+            self._digest.update(chunk)
+        ends_wrong = self._digest is not None and not self.left and self._digest.hexdigest() != self._media.sha256
+        if ends_wrong or (self.left and not chunk):
+            raise media_corrupt(self._media)
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._opened.close()
 
 
 def media_corrupt(media: Media) -> ActionError:
