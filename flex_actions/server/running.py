@@ -114,7 +114,7 @@ def _resolve(host: str, port: int) -> _Found:
 
 
 def _listen(found: _Found, host: str, port: int) -> socket.socket:
-    # Its protocol is named: only then asyncio turns Nagle's algorithm off, which costs a kept connection 40 ms a request.
+    # Its protocol is named: only then asyncio turns off Nagle's algorithm, which costs each answer 40 ms.
     listening = socket.socket(found[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let others take the port over

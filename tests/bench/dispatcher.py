@@ -1,13 +1,10 @@
 """What an invocation costs, against a hand-written loop and, by option, against the real Flex."""
 
-import argparse
 import asyncio
 import gc
-import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import attrs
 
@@ -264,32 +261,15 @@ def real_flex(figures: Figures) -> None:
             line(f"ours: {name}", figure, (figure[0] / flex[0], figure[1] / flex[1]), "< 1.0")
 
 
-async def run(options: argparse.Namespace) -> None:
-    models = (row.split(":")[1].strip() for row in _lines("/proc/cpuinfo") if row.startswith("model name"))
-    processor = next(models, platform.machine())
-    print(f"{processor}; {platform.system()}; Python {platform.python_version()}; gc off while timing")
-    print(f"{options.rounds} rounds, the cases in turn; microseconds a call; ratio to the first line of each block\n")
+async def measure(*, rounds: int, known_channels: int, flex: bool) -> None:
+    """Measure and print all blocks; under half a minute without Flex."""
+    print("Calls: microseconds each, gc off while timing; ratio to the first line of the block\n")
     print(f"{'':<42} {'best':>9} {'median':>9}  {'ratio':>7} {'median':>7}  target")
-    figures = await calls(options.rounds)
+    figures = await calls(rounds)
     print()
-    await width(max(3, options.rounds // 4))
+    await width(max(3, rounds // 4))
     print()
-    await channels(options.rounds, options.channels)
-    if options.flex:
+    await channels(rounds, known_channels)
+    if flex:
         print()
         real_flex(figures)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Figures of the dispatcher, as ratios.")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each case is measured (default 15)")
-    parser.add_argument("--channels", type=int, default=20_000, help="channels known to the chat (default 20,000)")
-    parser.add_argument("--flex", action="store_true", help="also the real Flex, from npm, in a throw-away folder")
-    asyncio.run(run(parser.parse_args()))

@@ -74,7 +74,7 @@ def timed(server, path, size, count):
 
 
 def measure(*, rounds=5, folder=None):
-    """A row for each size; about 20 s."""
+    """Measure and print a row for each size; about 20 s."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder or ROOT) as scratch, contextlib.ExitStack() as stack:
         chat = f"local:{scratch}/chat"
         serve = ("-m", "flex_actions", "serve", "--chat", chat, "--port", "0")
@@ -82,7 +82,7 @@ def measure(*, rounds=5, folder=None):
         ada = stack.enter_context(connect_sync(chat, identity="ada", config=CONFIG))
         channel = ada.create_channel().sid
         bare = stack.enter_context(contextlib.closing(Server("-m", "tests.bench.links", scratch)))
-        rows = []
+        print(f"{'a link, 8 clients':26} {'median':>8} {'best':>8} {'ours/s':>17} {'bare/s':>8} {'processor':>10}")
         for what, (size, count) in SIZES.items():
             content = os.urandom(size)
             Path(scratch, f"{size}.bin").write_bytes(content)
@@ -97,30 +97,23 @@ def measure(*, rounds=5, folder=None):
                     took = timed(server, paths[server], size, count)
                     if i:  # the first round warms up
                         times[server].append(took)
-            rows.append(row(what, CLIENTS * count, times[bare], times[ours]))
-        return rows
+            found = row(CLIENTS * count, times[bare], times[ours])
+            print(
+                f"{what:26} {found['median_ratio']:7.2f}x {found['best_ratio']:7.2f}x {found['ours_per_s']:17}"
+                f" {found['bare_per_s']:8} {found['cpu_ratio']:9.2f}x"
+            )
 
 
-def row(what, files, bare, ours):
+def row(files, bare, ours):
     best = [min(seconds for seconds, _ in side) for side in (bare, ours)]
     cpu = [statistics.median(cpu for _, cpu in side) for side in (bare, ours)]
     return {
-        "what": what,
-        "median_ratio": round(statistics.median(b / o for (b, _), (o, _) in zip(bare, ours, strict=True)), 3),
-        "best_ratio": round(best[0] / best[1], 3),
+        "median_ratio": statistics.median(b / o for (b, _), (o, _) in zip(bare, ours, strict=True)),
+        "best_ratio": best[0] / best[1],
         "ours_per_s": round(files / best[1]),
         "bare_per_s": round(files / best[0]),
-        "cpu_ratio": round(cpu[1] / cpu[0], 2) if cpu[0] else None,
+        "cpu_ratio": cpu[1] / max(cpu[0], 0.01),
     }
-
-
-def report(rows):
-    print(f"{'a link, 8 clients':26} {'median':>8} {'best':>8} {'ours/s':>16} {'bare/s':>8} {'processor':>10}")
-    for r in rows:
-        print(
-            f"{r['what']:26} {r['median_ratio']:7.2f}x {r['best_ratio']:7.2f}x {r['ours_per_s']:16} {r['bare_per_s']:8}"
-            f" {r['cpu_ratio'] or 0:9.2f}x"
-        )
 
 
 def serve_bare(folder):

@@ -1,22 +1,16 @@
 """What the local store costs, against the same work done bare, in the same run.
 
-    python -m tests.bench.store [--rounds N] [--sends N] [--huge] [--json]
-
 The bare protocol is what nobody can leave out: write `.part` and hash it, fsync, rename, fsync the folder, add a row
 in a group commit, and only then take the next file. Plain threads do it, as many workers and writers as the store
 has, without an event loop, hooks, rules, members, events or keys. Both sides take turns, and each round is a ratio.
 """
 
-import argparse
 import asyncio
 import contextlib
 import gc
 import hashlib
-import json
 import os
-import platform
 import queue
-import resource
 import shutil
 import sqlite3
 import statistics
@@ -223,7 +217,7 @@ def memory(scratch, sizes):
         path, folder = os.path.join(scratch, "big.bin"), os.path.join(scratch, "big")
         with open(path, "wb") as opened:
             opened.truncate(size)
-        command = [sys.executable, "-m", "tests.bench.store", "--one", path, folder]
+        command = [sys.executable, "-m", "tests.bench.store", path, folder]
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
         peaks[f"{size // MB} MB"] = round(int(done.stdout) / 1000, 1)
         os.unlink(path)
@@ -233,65 +227,31 @@ def memory(scratch, sizes):
 
 def one(path, folder):
     asyncio.run(ours(folder, [File.from_path(path)], 1))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not getrusage: that counts what the process was before it became this program.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(peak.split()[1])
 
 
-def machine(folder):
-    """What the figures hang on."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False)
+def durability():
+    """How safely the store writes, as SQLite says it."""
     with contextlib.closing(sql.connect(":memory:")) as db:
-        synchronous = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[db.execute("PRAGMA synchronous").fetchone()[0]]
-    return {
-        "synchronous": synchronous,
-        "file_system": kind.stdout.strip() or "unknown",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "workers": WORKERS,
-    }
+        return {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[db.execute("PRAGMA synchronous").fetchone()[0]]
 
 
-def measure(*, count=7, sends=40, huge=False, folder=None):
-    """All rows; about 30 s."""
+def measure(*, rounds=7, sends=40, huge=False, folder=None):
+    """Measure and print all rows; about 30 s."""
     # Not the system's own place for such files: that is in memory on many machines, where fsync costs nothing.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder or ROOT) as scratch:
+        print(f"{'SendMediaMessage, local':26} {'median':>8} {'best':>8} {'target':>8} {'ours/s':>8} {'bare/s':>8}")
+        for figures in (small(scratch, rounds, sends), large(scratch, max(3, rounds // 2))):
+            print(
+                f"{figures['what']:26} {figures['median_ratio']:7.2f}x {figures['best_ratio']:7.2f}x"
+                f" {'≥ ' + str(figures['target']):>7}x {figures['ours_per_s']:8} {figures['bare_per_s']:8}"
+            )
         sizes = [MB, 16 * MB, 64 * MB, 256 * MB, *([5_000 * MB] if huge else [])]
-        return {
-            **machine(scratch),
-            "rows": [small(scratch, count, sends), large(scratch, max(3, count // 2))],
-            "peak_resident_mb": memory(scratch, sizes),
-        }
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sends", type=int, default=40, help="messages a sender and round")
-    parser.add_argument("--huge", action="store_true", help="memory for a file of 5 GB as well")
-    parser.add_argument("--folder", help="where to write; by default beside the project's files")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.one:
-        one(*options.one)
-        return
-    found = measure(count=options.rounds, sends=options.sends, huge=options.huge, folder=options.folder)
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    print(
-        "synchronous={synchronous} · {file_system} · {machine} · Python {python} · SQLite {sqlite}".format(**found),
-        f"· {found['workers']} workers",
-    )
-    print(f"{'SendMediaMessage, local':26} {'median':>8} {'best':>8} {'target':>8} {'ours/s':>8} {'bare/s':>8}")
-    for r in found["rows"]:
-        print(
-            f"{r['what']:26} {r['median_ratio']:7.2f}x {r['best_ratio']:7.2f}x {'≥ ' + str(r['target']):>7}x"
-            f" {r['ours_per_s']:8} {r['bare_per_s']:8}"
-        )
-    peaks = ", ".join(f"{size}: {peak:g} MB" for size, peak in found["peak_resident_mb"].items())
-    print(f"peak resident memory while sending one file of … {peaks}")
+        peaks = ", ".join(f"{size}: {peak:g} MB" for size, peak in memory(scratch, sizes).items())
+        print(f"peak resident memory while sending one file of … {peaks}")
 
 
 if __name__ == "__main__":
-    main()
+    one(*sys.argv[1:])
