@@ -334,7 +334,7 @@ async def test_an_unsettled_key_settles_once_the_commit_answers(silent):
             await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (await say(ada, channel)).repeated
-    assert ada._chat._commits == {}
+    assert ada._chat._outbox._commits == {}
 
 
 async def test_an_unsettled_file_goes_once_the_commit_has_failed(silent):
