@@ -141,6 +141,7 @@ _SHARED: Final[tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]] = (
     ),
     ("as_json", ("--json",), {"is_flag": True, "help": "Results as one JSON object a line."}),
 )
+ENVIRONMENT: Final = frozenset(str(facts["envvar"]) for _, _, facts in _SHARED if "envvar" in facts)
 # Shown with each command; the others are in `flex-actions --help`.
 _SHOWN: Final = frozenset({"identity", "role", "as_json"})
 
