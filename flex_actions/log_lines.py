@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import math
 import sys
 from collections.abc import MutableMapping
@@ -54,7 +55,7 @@ def chain(form: str) -> tuple[Any, ...]:
 @functools.cache
 def bound_class(level: str) -> Any:
     """The class of loggers that drop what is below a level."""
-    return structlog.make_filtering_bound_logger(level)
+    return structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
 
 
 def own_logger(form: str, level: str, **facts: Any) -> Any:
@@ -108,4 +109,4 @@ def _is_plain(value: Any) -> bool:
 
 @functools.cache
 def _renderer(colours: bool) -> Any:
-    return structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0, sort_keys=False)
+    return structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)

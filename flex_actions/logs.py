@@ -3,9 +3,10 @@
 Events have constant names; their facts are names, codes and sids: never a text, a file name, an identity or a link.
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeVar
 
 from .errors import ActionError
@@ -75,17 +76,28 @@ def configure_logs(format: LogFormat = "console", *, level: str = "info") -> boo
     return True
 
 
-def configure_when_needed(format: LogFormat, level: str) -> None:
-    """`configure_logs`, once there is something to log."""
-    _wanted[:] = [(format, level)]
+@contextlib.contextmanager
+def configured(format: LogFormat, level: str, *, at_once: bool) -> Iterator[None]:
+    """While this lasts, as by `configure_logs`; then as before. A configuration that is there already stays.
 
-
-def forget_configuration() -> None:
-    """Leave structlog as it was before `configure_logs`."""
-    _wanted.clear()
+    Args:
+        format, level: see `configure_logs`.
+        at_once: also for those who log through structlog itself; otherwise once we have something to log.
+    """
     structlog = sys.modules.get("structlog")
-    if structlog is not None and structlog.is_configured() and not _is_yours():
-        structlog.reset_defaults()
+    if structlog is not None and structlog.is_configured():
+        yield
+        return
+    _wanted[:] = [(format, level)]
+    try:
+        if at_once:
+            logger()
+        yield
+    finally:
+        _wanted.clear()
+        structlog = sys.modules.get("structlog")
+        if structlog is not None and structlog.is_configured() and not _is_yours():
+            structlog.reset_defaults()
 
 
 def logger(**facts: Any) -> Any:

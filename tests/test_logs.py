@@ -80,7 +80,7 @@ def test_json_is_one_object_a_line_with_time_level_event_and_facts(stderr):
 def test_console_is_a_line_for_people(stderr):
     configure_logs("console")
     logger().info("thing.happened", count=2)
-    assert STAMP.sub("T", stderr.getvalue()) == "T [info     ] thing.happened count=2\n"
+    assert STAMP.sub("T", stderr.getvalue()).split() == ["T", "[info", "]", "thing.happened", "count=2"]
 
 
 def test_below_the_level_nothing_is_written(stderr):
@@ -329,6 +329,13 @@ def test_a_command_leaves_everything_as_it_was(folder, monkeypatch):
     assert cli("actions", "--plugin", "refuse_executables").exit_code == 0
     assert (sys.unraisablehook, threading.excepthook) == before
     assert (root.handlers, structlog.is_configured()) == ([], False)
+
+
+def test_a_command_keeps_a_configuration_of_the_program_by_configure_logs(folder):
+    configure_logs("json")
+    (folder / "logs.py").write_text("def setup(plugin):\n    plugin.log.info('mine.begun')\n", encoding="utf-8")
+    result = cli("actions", "--plugin", "logs.py", "--log-format", "console")
+    assert (event_of(result.stderr), result.stderr[0], structlog.is_configured()) == ("mine.begun", "{", True)
 
 
 def test_a_command_keeps_a_configuration_that_is_there(folder):
@@ -637,5 +644,5 @@ async def test_an_action_on_its_own_logs_its_hooks_failure_once(stderr):
     actions.before("Go", fails_with(canary("text")), on_error="ignore")
     await actions.invoke("Go")
     [line] = stderr.getvalue().splitlines()
-    assert "action=Go invocation=1" in line
+    assert " action=Go invocation=1 " in line
     assert not holds_canary(line)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..logs import LEVELS, configure_logs, configure_when_needed, forget_configuration, logger, safe_text, where
+from ..logs import LEVELS, configured, logger, safe_text, where
 from .options import Options
 
 # They quote what they handle: tasks, requests, exceptions. Of these only what it was and where.
@@ -17,24 +17,20 @@ _QUOTING: Final = frozenset({"asyncio", "concurrent", "uvicorn"})
 @contextlib.contextmanager
 def logged(options: Options) -> Iterator[None]:
     """While this lasts, log lines look as the options want them; a program that has configured logs keeps its own."""
-    if options.plugins:
-        # They may log through structlog itself, whose own default is stdout.
-        configure_logs(options.log_format, level=options.log_level)
-    else:
-        configure_when_needed(options.log_format, options.log_level)
     root, handler = logging.getLogger(), _Handler(options)
     given = bool(root.handlers)
     before = threading.excepthook, sys.unraisablehook
-    try:
-        if not given:
-            root.addHandler(handler)
-            threading.excepthook, sys.unraisablehook = _thread_failed, _unraisable
-        yield
-    finally:
-        root.removeHandler(handler)
-        if not given:
-            threading.excepthook, sys.unraisablehook = before
-        forget_configuration()
+    # Plugins may log through structlog itself, whose own default is stdout.
+    with configured(options.log_format, options.log_level, at_once=bool(options.plugins)):
+        try:
+            if not given:
+                root.addHandler(handler)
+                threading.excepthook, sys.unraisablehook = _thread_failed, _unraisable
+            yield
+        finally:
+            root.removeHandler(handler)
+            if not given:
+                threading.excepthook, sys.unraisablehook = before
 
 
 class _Handler(logging.Handler):
