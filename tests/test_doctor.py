@@ -106,12 +106,12 @@ async def test_a_store_in_use_is_looked_at_while_it_is_used(tmp_path):
     async with open_backend(f"local:{path}") as backend:
         [channel] = await backend.list_channels()
         for n in range(5):
-            assert only(told(path, "in use"), "ok").fact == "It is open once."
+            assert only(told(path, "in use"), "ok").details == {"open": 1, "markers": 1}
             assert only(told(path, "write lock"), "ok")
             assert only(told(path, "journal"), "ok").details["journal_mode"] == "wal"
             await backend.post(channel.sid, Draft("ada", body=str(n)))
         async with open_backend(f"local:{path}"):
-            assert only(told(path, "in use"), "ok").fact == "It is open 2 times."
+            assert only(told(path, "in use"), "ok").details["markers"] == 2
     async with open_backend(f"local:{path}") as backend:
         assert [m.body for m in await backend.list_messages(channel.sid)][-5:] == list("01234")
 
@@ -311,14 +311,15 @@ def test_the_next_opening_mends_what_a_kill_has_left(after_a_kill):
     assert only(told(after_a_kill, "in use"), "ok")
 
 
-def test_a_killed_one_beside_others_who_use_it(after_a_kill):
+def test_a_killed_one_beside_others_who_use_it(after_a_kill, monkeypatch):
     async def beside():
-        (after_a_kill / "open" / "0123456789abcdef").touch()
         async with open_backend(f"local:{after_a_kill}"):
             (after_a_kill / "open" / "0123456789abcdef").touch()
+            # Not every file system's locks are on the system's list.
+            monkeypatch.setattr(leftovers, "_listed", lambda _: 1)
             return only(told(after_a_kill, "in use"), "note")
 
-    assert "Once all have closed it" in asyncio.run(beside()).advice
+    assert "1 more began and never closed it" in asyncio.run(beside()).fact
 
 
 async def test_an_upload_under_way_is_no_leftover(tmp_path):
@@ -351,7 +352,9 @@ async def test_whoever_has_it_open_is_known(tmp_path, monkeypatch, known):
     if known == "by trying":
         monkeypatch.setattr(leftovers, "_LOCKS", str(tmp_path / "none"))
     async with open_backend(f"local:{tmp_path}/chat"):
-        assert leftovers.users(str(tmp_path / "chat")) == leftovers.Users(1, 1)
+        found = leftovers.users(str(tmp_path / "chat"))
+        assert (found.count, found.markers) == (1, 1)
+        assert leftovers.in_use(found).level == "ok"
     assert leftovers.users(str(tmp_path / "chat")) == leftovers.Users(0, 0)
 
 
@@ -749,7 +752,7 @@ def test_a_plugin_that_is_broken(cli, tmp_path, text, told):
 
 def test_plugins_that_nobody_asked_for_are_not_loaded(cli):
     before = set(sys.modules)
-    assert "Installed: refuse_executables." in on(cli(), "plugins")[0]
+    assert "refuse_executables" in on(cli(), "plugins")[-1]
     assert {m for m in set(sys.modules) - before if m.startswith("flex_actions_plugins")} == set()
 
 

@@ -288,6 +288,16 @@ async def test_the_secret_of_a_removed_key_is_in_no_file_any_more(tmp_path, cloc
     assert (len(many), holds(folder, secret), holds(folder, secrets_in(folder)[0])) == (1, False, True)
 
 
+async def test_a_revoked_secret_is_in_no_file_though_the_store_stays_open(tmp_path):
+    """Not in the database's log either."""
+    folder = tmp_path / "chat"
+    async with open_backend(f"local:{folder}") as backend:
+        _, secret = backend._look(lambda store: store.signing_key())
+        assert await asyncio.to_thread(holds, folder, secret)
+        await backend.rotate_keys(revoke=True)
+        assert not await asyncio.to_thread(holds, folder, secret)
+
+
 # Other processes
 
 BESIDE = """

@@ -21,6 +21,7 @@ import structlog
 from canaries import CORE, canary, holds_canary
 from click.testing import CliRunner
 
+import flex_actions
 from flex_actions import ActionError, Actions, File, configure_logs, connect, open_backend, signals
 from flex_actions.cli import main
 from flex_actions.clock import ManualClock
@@ -628,7 +629,7 @@ def test_a_server_logs_nothing_personal_and_all_in_one_form(process, folder, for
 
 def test_the_readme_names_every_event():
     found = set()
-    for path in (ROOT / "flex_actions").rglob("*.py"):
+    for path in Path(flex_actions.__file__).parent.rglob("*.py"):
         found |= set(
             re.findall(r'"((?:hook|observer|plugin|server|python)\.[a-z_]+)"', path.read_text(encoding="utf-8"))
         )

@@ -26,10 +26,17 @@ _SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
 @attrs.frozen
 class Users:
-    """Who has the store open: how often it is open (None: not known), and the markers of those and of the killed."""
+    """Who has the store open.
+
+    Attributes:
+        count: how often it is open; None if that cannot be known.
+        markers: of those who have it open, and of those who never closed it.
+        exact: False if it is only known to be more often than never.
+    """
 
     count: int | None
     markers: int
+    exact: bool = True
 
 
 def users(folder: str) -> Users:
@@ -41,7 +48,10 @@ def users(folder: str) -> Users:
     if fcntl is None:
         return Users(None, markers)
     try:
-        return Users(_listed(path) or _tried(path), markers)
+        listed = _listed(path)
+        if not listed and _is_taken(path):
+            return Users(1, markers, exact=False)
+        return Users(listed, markers)
     except PermissionError:
         return Users(None, markers)
 
@@ -57,31 +67,37 @@ def _listed(path: str) -> int:
         return 0
 
 
-def _tried(path: str) -> int:
+def _is_taken(path: str) -> bool:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         # Let go at once. Somebody who comes in this moment only takes it for somebody else's, and tidies up later.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return 1
+        return True
     finally:
         os.close(descriptor)
-    return 0
+    return False
 
 
 def in_use(found: Users) -> Finding:
     """What `users` comes to."""
     facts = {"open": found.count, "markers": found.markers}
+    begun = f"{found.markers} have begun and not ended" if found.markers else "nobody has begun and not ended"
     if found.count is None:
-        begun = f" {found.markers} have begun and not ended." if found.markers else ""
-        return Finding("ok", "in use", f"Who has it open cannot be found out here.{begun}", None, facts)
-    killed = max(0, found.markers - found.count)
+        return Finding("ok", "in use", f"Who has it open cannot be found out here; {begun}.", None, facts)
+    if not found.exact:
+        return Finding("ok", "in use", f"Somebody has it open; {begun}.", None, facts)
+    left = max(0, found.markers - found.count)
     whom = {0: "Nobody has it open.", 1: "It is open once."}.get(found.count, f"It is open {found.count} times.")
-    if not killed:
+    if not left:
         return Finding("ok", "in use", whom, None, facts)
-    fact = f"{whom} {killed} who had it open never closed it (killed, or the machine went down)."
-    when = "The next opening tidies up." if not found.count else "Once all have closed it, the next opening tidies up."
-    return Finding("note", "in use", fact, when, facts)
+    if found.count:
+        fact = f"{whom} {left} more began and never closed it: killed, or in another container."
+        advice = "What a killed one has left goes when it is opened after all have closed it."
+    else:
+        fact = f"{whom} {left} who had it open never closed it (killed, or the machine went down)."
+        advice = "The next opening tidies up."
+    return Finding("note", "in use", fact, advice, facts)
 
 
 def parts(folder: str, now: float, *, alone: bool) -> Iterator[Finding]:
