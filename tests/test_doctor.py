@@ -480,11 +480,13 @@ def somebody_else():
 
 @pytest.fixture
 def open_to_all(tmp_path):
-    """The folders above are anybody's, for the time of the test."""
-    above = [tmp_path, *tmp_path.parents][:4]
-    modes = {path: path.stat().st_mode for path in above if path.stat().st_uid == os.geteuid()}
-    for path in modes:
-        path.chmod(0o755)
+    """Anybody may pass through the folders above, for the time of the test."""
+    shut = [
+        p for p in (tmp_path, *tmp_path.parents) if p.stat().st_uid == os.geteuid() and not p.stat().st_mode & 0o001
+    ]
+    modes = {path: path.stat().st_mode for path in shut}
+    for path, mode in modes.items():
+        path.chmod(mode | 0o011)
     yield
     for path, mode in modes.items():
         path.chmod(mode)
