@@ -20,6 +20,7 @@ from .errors import (
 from .files import File
 from .hooks import Hook
 from .invocation import Invocation, current_invocation
+from .logs import configure_logs
 from .message_input import InputState
 from .notifications import Notification
 from .outbox import Sent
@@ -105,6 +106,7 @@ __all__ = [
     "Settled",
     "SyncSession",
     "Verdict",
+    "configure_logs",
     "connect",
     "connect_sync",
     "current_invocation",

@@ -41,7 +41,6 @@ class Plugin:
         session: the session that it was set up for.
         shared: a dict that all sessions of this process share for this plugin.
         signals: the module of signals, for observing.
-        log: a structlog logger that bears the plugin's name.
         clock: where to take the time from.
     """
 
@@ -55,10 +54,14 @@ class Plugin:
         self.actions = actions.owned(name)
         self.shared: dict[Any, Any] = _shared.setdefault(name, {})
         self.signals = signals
-        self.log = logger(plugin=name)
         self.clock = clock
         self._ids = ids
         self._settings = settings
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger that bears the plugin's name and the invocation that the caller runs in."""
+        return logger(plugin=self.name)
 
     def settings(self, cls: type[S]) -> S:
         """The plugin's settings (`config["plugins"][name]`) as an attrs class of its own.

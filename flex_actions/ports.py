@@ -13,6 +13,7 @@ from .clock import Clock, Ids
 from .files import File
 
 LINK_LIFE_S: Final = 300.0
+LINK_LIFE_LIMIT_S: Final = 7 * 24 * 3600.0  # after that, no link of a replaced key is left
 PURGE_AFTER_S: Final = 7 * 24 * 3600.0
 PURGE_EVERY_S: Final = 3600.0
 
@@ -225,7 +226,7 @@ class Backend(Protocol):
     `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid or holds control
     characters, a channel type that is no word (it is kept in lower case), a draft with both or neither of body and
     media, attributes that are no JSON or beyond `values.ATTRIBUTES_BYTES` or `ATTRIBUTES_DEPTH`, a range that is no
-    whole number, a range or life that is negative.
+    whole number, a range that is negative, a life out of its range.
     """
 
     capabilities: Capabilities
@@ -327,6 +328,7 @@ class Backend(Protocol):
     ) -> Link:
         """A link that opens until `ttl_s` from now, while the media exists and `reader` stays a member.
 
+        `ttl_s` is above 0 and at most `LINK_LIFE_LIMIT_S` (a week), else `invalid_payload`.
         `members_only=False` is for a supervisor who is allowed to download without having joined.
         Raises `media_deleted`, `not_a_member`.
         """
@@ -397,3 +399,20 @@ class Addressable(Protocol):
 
     async def end_lease(self, url: str) -> None:
         """Say that it does not any more; nothing happens if another one took its place."""
+
+
+@runtime_checkable
+class RotatesKeys(Protocol):
+    """What a backend has besides if the key that signs its links can be replaced."""
+
+    async def rotate_keys(self, *, revoke: bool = False) -> float | None:
+        """Sign links with a new key from now on, in every process; nothing else is interrupted.
+
+        Args:
+            revoke: refuse all links given so far (`link_invalid`), at once and everywhere. A download that has begun
+                goes on.
+
+        Returns:
+            Until when older links may open, in seconds since the epoch, UTC: each until its own expiry, which none
+            has later than `LINK_LIFE_LIMIT_S` from now. None with `revoke`.
+        """

@@ -347,21 +347,23 @@ class StoreBackend(ABC):
         texts.storable(reader, "reader")
         if disposition not in ("attachment", "inline"):
             raise ActionError("invalid_payload", f"There is no disposition {disposition!r}.")
-        (media, membership), base = await self._write(
-            lambda store: (store.issue_link(media_sid, reader, members_only, now), self._address(store, now))
+        (media, membership), base, (key_id, secret) = await self._write(
+            lambda store: (
+                store.issue_link(media_sid, reader, members_only, now),
+                self._address(store, now),
+                store.signing_key(),
+            )
         )
-        keys = self._look(lambda store: store.link_keys)
-        key_id = next(reversed(keys))
         claims = links.LinkClaims(media.sid, now + ttl_s, reader, membership, disposition)
-        url = links.make_url(claims, key_id=key_id, secret=keys[key_id], base=base)
+        url = links.make_url(claims, key_id=key_id, secret=secret, base=base)
         return Link(url, claims.expires_at, media.name, media.content_type, media.size_bytes, media.sha256)
 
     async def open_link(
         self, url: str, *, reader: str | None = None, judge: Callable[[Channel], object] | None = None
     ) -> tuple[Media, AsyncGenerator[bytes, None]]:
         """What a link leads to; for its `reader` alone, if one is given."""
-        keys = self._look(lambda store: store.link_keys)
-        claims = links.read_url(url, keys=keys, now=self.clock.now())
+        now = self.clock.now()
+        claims = self._look(lambda store: links.read_url(url, keys=store.verifying_keys(now), now=now))
         media = self._look(lambda store: store.follow_link(claims.media_sid, claims.reader, claims.membership))
         if reader is not None and reader != claims.reader:
             raise ActionError(
@@ -370,6 +372,11 @@ class StoreBackend(ABC):
         if judge is not None:
             judge(self._look(lambda store: store.channel_of(media.sid)))
         return media, self.open_media(media.sid)
+
+    async def rotate_keys(self, *, revoke: bool = False) -> float | None:
+        """Sign links with a new key from now on; until when older links may open, None with `revoke`."""
+        # The time of the transaction: whoever signs with the old key has taken theirs before it.
+        return await self._write(lambda store: store.rotate_link_keys(self.clock.now(), revoke=revoke))
 
     # Addresses
 

@@ -11,8 +11,7 @@ import base64
 import hashlib
 import hmac
 import math
-from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import attrs
 
@@ -44,6 +43,13 @@ class LinkClaims:
     disposition: Disposition = "attachment"
 
 
+class Secrets(Protocol):
+    """Where secrets are found by key id: a dict will do."""
+
+    def get(self, key_id: str, /) -> bytes | None:
+        """The secret of a key, None if there is none."""
+
+
 def make_token(claims: LinkClaims, *, key_id: str, secret: bytes) -> str:
     """The signed text of the claims.
 
@@ -69,12 +75,12 @@ def make_token(claims: LinkClaims, *, key_id: str, secret: bytes) -> str:
     return token
 
 
-def read_token(token: str, *, keys: Mapping[str, bytes], now: float) -> LinkClaims:
+def read_token(token: str, *, keys: Secrets, now: float) -> LinkClaims:
     """The claims of a token that one of the keys has signed and that has not expired.
 
     Args:
         token: what `make_token` gave.
-        keys: secrets by key id; old ones stay here as long as their links may live.
+        keys: secrets by key id; old ones are there as long as their links may live.
         now: seconds since the epoch, UTC.
 
     Raises:
@@ -99,7 +105,7 @@ def make_url(claims: LinkClaims, *, key_id: str, secret: bytes, base: str | None
     return SCHEME + token if base is None else base + PATH + token
 
 
-def read_url(url: str, *, keys: Mapping[str, bytes], now: float) -> LinkClaims:
+def read_url(url: str, *, keys: Secrets, now: float) -> LinkClaims:
     """The claims of a link in either form; raises as `read_token`.
 
     Whatever host an HTTP link names: the signature says whose it is, and an address may have changed since.
@@ -120,7 +126,7 @@ def disposition_of(token: str) -> Disposition:
     return "inline" if len(fields) == 8 and fields[4] == "inline" else "attachment"
 
 
-def _signed_fields(token: str, keys: Mapping[str, bytes]) -> list[str]:
+def _signed_fields(token: str, keys: Secrets) -> list[str]:
     # Nothing is interpreted before the signature has been found right.
     if len(token) > MAX_TOKEN_CHARS or not token.isascii():
         raise _invalid()

@@ -20,6 +20,7 @@ from ..ports import Channel, Draft, Key, KeyRecord, Media, Message, Posted, Sett
 from .addresses import Addresses
 from .channels import not_a_member
 from .event_log import EventLog
+from .keys import LinkKeys
 from .rows import CHANNEL, MESSAGE, to_channel, to_message
 from .texts import is_channel_sid
 
@@ -64,8 +65,13 @@ class Upload:
                 self._taken_by = None
 
 
-class Store(EventLog, Addresses):
-    """All operations on one connection: on channels, events and addresses, and these on messages and their files."""
+class Store(EventLog, LinkKeys, Addresses):
+    """All operations on one connection: channels, events, keys, addresses, and here messages and their files."""
+
+    def purge(self, now: float) -> int:
+        """Remove what is due, link keys too; how many personal events went, at most `event_log.PURGE_ROWS` at once."""
+        self.tend_link_keys(now)
+        return super().purge(now)
 
     def post(
         self,

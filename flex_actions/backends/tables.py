@@ -16,7 +16,6 @@ class Tables:
     Attributes:
         touched: channels in which something happened since it was last emptied, by row number.
         erased: something was deleted whose old bytes must go too; whoever has seen to that sets it back.
-        link_keys: secrets for links, by key id; the last one signs.
     """
 
     def __init__(self, db: sqlite3.Connection, ids: Ids) -> None:
@@ -25,14 +24,12 @@ class Tables:
         self.touched: set[int] = set()
         self.erased = False
         self._key_secret = b""
-        self.link_keys: dict[str, bytes] = {}
 
     def load_secrets(self) -> None:
         """Make links and idempotency keys usable. Raises `store_corrupt`."""
-        rows = self._all("SELECT id, purpose, value FROM secret ORDER BY id")
-        self.link_keys = {str(number): value for number, purpose, value in rows if purpose == "link"}
-        own = [value for _, purpose, value in rows if purpose == "idempotency"]
-        if not own or not self.link_keys:
+        rows = self._all("SELECT purpose, value FROM secret ORDER BY id")
+        own = [value for purpose, value in rows if purpose == "idempotency"]
+        if not own or not any(purpose == "link" for purpose, _ in rows):
             raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.", hint=RESTORE)
         self._key_secret = own[0]
 

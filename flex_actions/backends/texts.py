@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import ActionError
-from ..ports import Draft
+from ..ports import LINK_LIFE_LIMIT_S, Draft
 from ..values import attributes_json, plain_channel_type
 
 _CHANNEL_SID: Final = re.compile(r"CH[0-9a-f]{32}\Z")
@@ -99,9 +99,11 @@ def checked_range(offset: int, length: int | None) -> None:
 
 
 def checked_ttl(ttl_s: float) -> None:
-    """Refuse a link's life that is not a finite number above 0, with `invalid_payload`."""
-    if not math.isfinite(ttl_s) or ttl_s <= 0:
-        raise ActionError("invalid_payload", f"ttl_s must be a number above 0, not {ttl_s!r}.")
+    """Refuse a link's life that is not a number above 0 and at most a week, with `invalid_payload`."""
+    if not math.isfinite(ttl_s) or not 0 < ttl_s <= LINK_LIFE_LIMIT_S:
+        raise ActionError(
+            "invalid_payload", f"ttl_s must be a number above 0 and at most {LINK_LIFE_LIMIT_S:.0f}, not {ttl_s!r}."
+        )
 
 
 def _encodable(text: str, what: str) -> str:

@@ -14,10 +14,13 @@ import click
 from ..errors import ActionError
 from ..nearest import did_you_mean
 from . import exits
+from .log_setup import logged
 from .options import Options, shared_options
 from .render import error_facts, put_json, say, say_error, shown
 
-_OTHERS: Final = "Also --chat, --config, --plugin, --profile, --side: see flex-actions --help."
+_OTHERS: Final = (
+    "Also --chat, --config, --plugin, --profile, --side, --log-format, --log-level: see flex-actions --help."
+)
 _CODES: Final = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in exits.MEANINGS.items())
 
 
@@ -92,7 +95,8 @@ def command(group: click.Group, name: str) -> Callable[[Callable[..., Coroutine[
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             options = click.get_current_context().ensure_object(Options)
-            return asyncio.run(function(options, *args, **kwargs))
+            with logged(options):
+                return asyncio.run(function(options, *args, **kwargs))
 
         return group.command(name, epilog=_OTHERS)(shared_options()(run))
 

@@ -14,7 +14,7 @@ MEANINGS: Final = {
     OK: "done",
     REFUSED: "an action was refused or failed; with run: at least one line",
     USAGE: "wrong usage: of the command line, the configuration or a plugin",
-    BACKEND: "the chat cannot be used: its store is full, damaged, too new, or out of reach",
+    BACKEND: "the chat cannot be used: its store is full, damaged, too new, or out of reach; with doctor: a problem",
     UNKNOWN: "a call may or may not have happened: repeat it with the same --key",
     INTERRUPTED: "interrupted (Ctrl-C)",
     CUT_OFF: "whoever read the output went away",

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from ..attachments import ROLES, Role
+from ..logs import FORMATS, LEVELS, LogFormat
 from ..policy import Side
 from ..registry import PROFILES
 from ..session import DEFAULT_URL
@@ -30,6 +31,8 @@ class Options:
     role: Role | None = None
     side: Side | None = None
     profile: str = "strict"
+    log_format: LogFormat = "console"
+    log_level: str = "info"
 
 
 class Seconds(click.FloatRange):
@@ -118,8 +121,27 @@ _SHARED: Final[tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]] = (
         },
     ),
     ("profile", ("--profile",), {"type": click.Choice(tuple(PROFILES)), "help": "Whose Actions.  [default: strict]"}),
+    (
+        "log_format",
+        ("--log-format",),
+        {
+            "type": click.Choice(FORMATS),
+            "envvar": "FLEX_ACTIONS_LOG_FORMAT",
+            "help": "How log lines on stderr look.  [default: console]",
+        },
+    ),
+    (
+        "log_level",
+        ("--log-level",),
+        {
+            "type": click.Choice(LEVELS),
+            "envvar": "FLEX_ACTIONS_LOG_LEVEL",
+            "help": "The lowest level that is logged.  [default: info]",
+        },
+    ),
     ("as_json", ("--json",), {"is_flag": True, "help": "Results as one JSON object a line."}),
 )
+ENVIRONMENT: Final = frozenset(str(facts["envvar"]) for _, _, facts in _SHARED if "envvar" in facts)
 # Shown with each command; the others are in `flex-actions --help`.
 _SHOWN: Final = frozenset({"identity", "role", "as_json"})
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -16,19 +15,25 @@ from ..notifications import readable_size
 from ..outbox import Sent
 from ..payloads import camel
 from ..ports import Channel, Event, Link, Message
+from ..terminal import shown
 
-# Cc, Cf, Cs, Zl, Zp: escape sequences, reordering, broken lines. Joiners only shape emoji and scripts.
-_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS: Final = "\u200c\u200d"
+__all__ = [
+    "channel_line",
+    "error_facts",
+    "event_line",
+    "jsonable",
+    "listed",
+    "message_line",
+    "put",
+    "put_json",
+    "result_line",
+    "say",
+    "say_error",
+    "shown",
+    "when",
+]
+
 _MAX_DEPTH: Final = 100
-
-
-def shown(text: object) -> str:
-    """Text that is safe on a terminal and stays in its line: control and format characters are written as escapes."""
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNSAFE and c not in _JOINERS else c
-        for c in str(text)
-    )
 
 
 def put(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from ..clock import ManualClock
 from ..errors import ActionError
-from ..ports import LINK_LIFE_S, Backend, Channel
+from ..ports import LINK_LIFE_LIMIT_S, LINK_LIFE_S, Backend, Channel
 from ._suite_channels import AWKWARD
 from ._suite_tools import chat, check, expect, expect_true, media_of, read, refused, send
 
@@ -37,7 +37,7 @@ async def a_link_opens_for_five_minutes(backend: Backend, clock: ManualClock) ->
 
 @check
 async def a_link_lives_as_long_as_asked(backend: Backend, clock: ManualClock) -> None:
-    """ttl_s sets the life; one that is not a finite number above 0 raises invalid_payload."""
+    """ttl_s sets the life; one that is not a number above 0 and at most a week raises invalid_payload."""
     channel = await chat(backend)
     media = media_of(await send(backend, channel))
     link = await backend.temporary_link(media.sid, reader="ada", ttl_s=10)
@@ -45,7 +45,10 @@ async def a_link_lives_as_long_as_asked(backend: Backend, clock: ManualClock) ->
     clock.advance(10)
     async with refused("link_expired"):
         await _opened(backend, link.url)
-    for bad in (0.0, -1.0, float("nan"), float("inf")):
+    longest = await backend.temporary_link(media.sid, reader="ada", ttl_s=LINK_LIFE_LIMIT_S)
+    clock.advance(LINK_LIFE_LIMIT_S - 0.001)
+    expect(await _opened(backend, longest.url), b"hello", "content, at the end of a week")
+    for bad in (0.0, -1.0, LINK_LIFE_LIMIT_S + 1, float("nan"), float("inf")):
         async with refused("invalid_payload"):
             await backend.temporary_link(media.sid, reader="ada", ttl_s=bad)
 
