@@ -58,6 +58,24 @@ def hand_written(hooks: int) -> Bench:
     return run
 
 
+def hand_written_tasks(hooks: int) -> Bench:
+    """Flex's rule written by hand: hooks that all start at once run beside each other in a task each."""
+    befores, afters = (before,) * hooks, (after,) * hooks
+
+    async def call(payload):
+        await asyncio.gather(*[hook(payload, None) for hook in befores])
+        result = await body(payload)
+        await asyncio.gather(*[hook(payload) for hook in afters])
+        return result
+
+    async def run(count):
+        payload = Payload()
+        for _ in range(count):
+            await call(payload)
+
+    return run
+
+
 def dispatched(profile: str, hooks: int, *, limits: bool = True, plain: bool = False) -> Bench:
     actions = Actions(profile)
     options = {} if limits else {"timeout_s": None}
@@ -175,6 +193,7 @@ async def measured(cases: dict[str, tuple[Bench, int]], rounds: int) -> dict[str
 
 Figures = dict[str, tuple[float, float]]
 BASES = {1: "hand-written, 1 + body + 1", 5: "hand-written, 5 + body + 5"}
+WITH_TASKS = {1: "hand-written, a task for each hook, 1 + 1", 5: "hand-written, a task for each hook, 5 + 5"}
 DISPATCHED = (
     # name, profile, hooks, with time limits, plain hooks, target
     ("strict, 1 + 1, no limits", "strict", 1, False, False, "≤ 3.2"),
@@ -203,6 +222,7 @@ def against(figures: Figures, name: str, base: str) -> tuple[float, float]:
 
 async def calls(rounds: int) -> Figures:
     cases: dict[str, tuple[Bench, int]] = {BASES[hooks]: (hand_written(hooks), 10_000) for hooks in (1, 5)}
+    cases |= {name: (hand_written_tasks(hooks), 300) for hooks, name in WITH_TASKS.items()}
     for name, profile, hooks, limits, plain, _ in DISPATCHED:
         cases[name] = (dispatched(profile, hooks, limits=limits, plain=plain), 300 if "flex" in profile else 2_000)
     cases["mapping to payload (AttachFile)"] = mapping_to_payload(), 2_000
@@ -212,6 +232,7 @@ async def calls(rounds: int) -> Figures:
         for name, _, count, *_, target in DISPATCHED:
             if count == hooks:
                 line(name, figures[name], against(figures, name, base), target)
+        line(WITH_TASKS[hooks], figures[WITH_TASKS[hooks]], against(figures, WITH_TASKS[hooks], base), "for comparison")
     mapping = "mapping to payload (AttachFile)"
     line(mapping, figures[mapping], against(figures, mapping, BASES[1]), "reported apart")
     return figures
