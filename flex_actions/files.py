@@ -237,12 +237,14 @@ class File:
         finally:
             blocking.close()
 
-    def _counted(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+    def _counted(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
         seen = 0
-        for chunk in chunks:
-            seen += len(chunk)
-            self._not_more(seen)
-            yield chunk
+        # Closed here and now: the error that ends this may be kept for long, and a file would stay open with it.
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                seen += len(chunk)
+                self._not_more(seen)
+                yield chunk
         self._not_less(seen)
 
     def _not_more(self, seen: int) -> None:
@@ -289,7 +291,7 @@ class _PathSource:
             raise self._unreadable(f"is {kind}")
         return descriptor, stamp
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self, size: int) -> Generator[bytes, None, None]:
         descriptor, stamp = self._open()
         with open(descriptor, "rb", buffering=0) as opened:
             self._unchanged(stamp)
@@ -324,7 +326,7 @@ class _BytesSource:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self, size: int) -> Generator[bytes, None, None]:
         for start in range(0, len(self.data), size):
             yield self.data[start : start + size]
 
