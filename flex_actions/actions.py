@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any, Final, NoReturn
 
 from . import matching, signals
-from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError, brief
+from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError, as_text, brief
 from .hooks import VETO, Hook
 from .invocation import FlexInvocation, Invocation, current, place
 from .logs import logger, safe_text, where
@@ -181,7 +181,9 @@ class Actions(Registry):
     async def _invoke_within(self, name: str, payload: Any, key: str | None, timeout_s: float) -> Any:
         if not is_duration(timeout_s):
             raise ActionError(
-                "invalid_payload", f"timeout_s is a number of seconds from 0, not {brief(timeout_s)}.", action=name
+                "invalid_payload",
+                f"timeout_s is a number of seconds from 0, not {brief(timeout_s)}.",
+                action=as_text(name),
             )
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:

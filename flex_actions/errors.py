@@ -81,6 +81,11 @@ def brief(value: object) -> str:
     return shown if len(shown) <= _SHOWN_CHARS else shown[:_SHOWN_CHARS] + "…"
 
 
+def as_text(value: object) -> str:
+    """A value as the facts of an error hold it: text stays, anything else is told about."""
+    return value if isinstance(value, str) else brief(value)
+
+
 class ActionError(Exception):
     """An action was refused or failed.
 

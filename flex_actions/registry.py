@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self, TypeVar, overload
 import attrs
 
 from . import matching
-from .errors import ActionError, RegistrationError, brief
+from .errors import ActionError, RegistrationError, as_text, brief
 from .hooks import (
     PLAIN_EVENTS,
     PREFIXES,
@@ -516,7 +516,7 @@ class Registry:
 
     def _unknown(self, given: object) -> ActionError:
         strict = self._table.strict
-        name = given if isinstance(given, str) else brief(given)
+        name = as_text(given)
         return ActionError(
             "unknown_action",
             f"There is no action {brief(name)}." if strict else "Action does not exist",

@@ -5,7 +5,7 @@
 
 import attrs
 
-from ..errors import ActionError, brief
+from ..errors import ActionError, as_text, brief
 from ..ports import Channel, Member
 from .rows import CHANNEL, to_channel
 from .tables import Tables
@@ -34,7 +34,9 @@ class Channels(Tables):
         """A channel and its row number. Raises `unknown_channel`."""
         row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{_named_by(channel)} = ?", channel)
         if row is None:
-            raise ActionError("unknown_channel", f"There is no channel {brief(channel)}.", details={"channel": channel})
+            raise ActionError(
+                "unknown_channel", f"There is no channel {brief(channel)}.", details={"channel": as_text(channel)}
+            )
         return row[0], to_channel(row[1:])
 
     def find_channel_of(self, channel: str, member: str) -> tuple[int, Channel]:
