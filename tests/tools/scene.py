@@ -56,10 +56,10 @@ def rows_of(db):
 class Scene:
     """An agent and a customer in a channel of a chat on disk. Everything runs in a loop of its own, by `run`."""
 
-    def __init__(self, parent, **options):
+    def __init__(self, parent, *, config=None, **options):
         self.parent, self.folder = parent, parent / "chat"
         self.runner = asyncio.Runner()
-        self.options = options
+        self.config, self.options = config, options
         (parent / "beside").mkdir()
         (parent / "beside" / "chat.sqlite3").write_text("somebody else's")
 
@@ -70,8 +70,8 @@ class Scene:
         self._opened = open_backend(f"local:{self.folder}", **self.options)
         self.backend = await self._opened.__aenter__()
         self._sessions = [
-            connect(self.backend, identity="ada"),
-            connect(self.backend, identity="cleo", role="customer"),
+            connect(self.backend, identity="ada", config=self.config),
+            connect(self.backend, identity="cleo", role="customer", config=self.config),
         ]
         self.ada, self.cleo = [await s.__aenter__() for s in self._sessions]
         self.db = sql.connect(str(self.folder / DATABASE), read_only=True)
@@ -94,7 +94,7 @@ class Scene:
         """All that a refusal must leave as it was."""
         check_paths(self.folder)
         beside = {p: (self.parent / p).stat().st_size for p in paths_in(self.parent) if not p.startswith("chat")}
-        inputs = [s._chat._slots.get(c) and s.input(c).state for s in (self.ada, self.cleo) for c in (self.channel,)]
+        inputs = [session.input(self.channel).state for session in (self.ada, self.cleo)]
         return rows_of(self.db), media_in(self.folder), beside, inputs
 
     async def outcome(self, call):
