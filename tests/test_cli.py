@@ -142,6 +142,11 @@ def test_settings_that_are_nested_without_end_are_wrong_usage(folder, name):
     assert "nested too deeply" in cli("actions", "--config", name, code=2).stderr
 
 
+def test_a_number_of_thousands_of_digits_is_no_setting(folder):
+    (folder / "a.toml").write_text("a = " + "1" * 5000)
+    assert "a number of thousands of digits" in cli("actions", "--config", "a.toml", code=2).stderr
+
+
 # -- channels --
 
 

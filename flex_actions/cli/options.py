@@ -58,6 +58,10 @@ def _read_toml(text: str) -> Any:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("It is nested too deeply.") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python reads no more than some thousand digits
+        raise ValueError("It holds a number of thousands of digits.") from None
 
 
 def _settings(ctx: click.Context, param: click.Parameter, text: str) -> Any:
