@@ -147,6 +147,12 @@ def test_a_number_of_thousands_of_digits_is_no_setting(folder):
     assert "a number of thousands of digits" in cli("actions", "--config", "a.toml", code=2).stderr
 
 
+def test_an_argument_cannot_act_on_the_terminal_through_the_error_that_refuses_it(support):
+    stderr = cli("invoke", "SendTyping", "\x1b[2J:=", "--as", "ada", code=2).stderr
+    assert "\x1b" not in stderr
+    assert "For text write = instead of :=." in stderr
+
+
 # -- channels --
 
 

@@ -171,7 +171,8 @@ def test_a_script_of_any_lines_gives_a_line_for_each(scene, script):
     )
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     answers = [json.loads(line) for line in result.stdout.splitlines()]
-    statements = [s for line in script for s in line.split(b"\n") if s.strip() and not s.lstrip().startswith(b"#")]
+    spoken = b"\n".join(script).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    statements = [line for line in spoken if line.strip() and not line.lstrip().startswith(b"#")]
     assert len(answers) == len(statements)
     assert all(a["ok"] or (a["error"]["code"] in CODES and a["error"]["line"] > 0) for a in answers)
     assert result.exit_code == (OK if all(a["ok"] for a in answers) else 1)

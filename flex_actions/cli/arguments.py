@@ -77,7 +77,7 @@ def _value(key: str, kind: str, rest: str) -> Any:
     try:
         return read_json(rest)
     except ValueError as error:
-        _refuse(f"The value of {key!a} is no JSON: {error} For text write {key}=….")
+        _refuse(f"The value of {key!a} is no JSON: {error} For text write = instead of :=.")
 
 
 def _refuse(message: str) -> NoReturn:
