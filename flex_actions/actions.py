@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any, Final, NoReturn
 
 from . import matching, signals
-from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError
+from .errors import ActionAborted, ActionError, ActionFailed, HookFailed, RegistrationError, as_text, brief
 from .hooks import VETO, Hook
 from .invocation import FlexInvocation, Invocation, current, place
 from .logs import logger, safe_text, where
@@ -69,7 +69,7 @@ class Actions(Registry):
         try:
             action = table.actions.get(name)
         except TypeError:
-            raise self._unknown(ascii(name)) from None  # a list, say: nothing that could be a name
+            raise self._unknown(name) from None  # a list, say: nothing that could be a name
         if action is None or (body := action.body) is None:
             raise self._unknown(name)
         if action.fresh or action.indexed:
@@ -181,7 +181,9 @@ class Actions(Registry):
     async def _invoke_within(self, name: str, payload: Any, key: str | None, timeout_s: float) -> Any:
         if not is_duration(timeout_s):
             raise ActionError(
-                "invalid_payload", f"timeout_s is a number of seconds from 0, not {timeout_s!r}.", action=name
+                "invalid_payload",
+                f"timeout_s is a number of seconds from 0, not {brief(timeout_s)}.",
+                action=as_text(name),
             )
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:

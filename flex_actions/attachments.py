@@ -9,7 +9,7 @@ import attrs
 from . import signals
 from .actions import Actions
 from .config import Config
-from .errors import ActionError, AttachmentRefused
+from .errors import ActionError, AttachmentRefused, brief
 from .files import File
 from .invocation import current_invocation
 from .message_input import EMPTY, EventName, InputState, step
@@ -137,7 +137,7 @@ class Chat:
         if found.sid != sid:
             raise ActionError(
                 "unknown_channel",
-                f"{sid!r} is a unique name; an action needs the channel's sid.",
+                f"{brief(sid)} is a unique name; an action needs the channel's sid.",
                 hint="session.channel(name) gives the channel.",
             )
         if writable and found.state == "closed":

@@ -39,7 +39,8 @@ class WrongPayload:
     """What a type checker sees where the payload of one of the chat's actions has wrong or missing keys. Never made."""
 
 
-_SENDS: Final = frozenset({"SendMessage", "SendMediaMessage"})
+# No set: what cannot be looked up in one is an unknown action like any other.
+_SENDS: Final = ("SendMessage", "SendMediaMessage")
 
 
 class ChatActions(Actions):

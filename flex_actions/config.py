@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import attrs
 
-from .errors import ActionError
+from .errors import ActionError, brief
 from .matching import snake
 from .nearest import did_you_mean
 from .policy import AttachmentPolicy, Side, _flag
+from .values import plain_channel_type
 
 _TOP: Final = {
     "fileAttachment": "file_attachment",
@@ -110,7 +111,7 @@ def _policy(value: Any, default: AttachmentPolicy, where: str) -> AttachmentPoli
         base = attrs.evolve(default, **given)
     types = {}
     for name, settings in by_type.items():
-        inner = f"{where}.channelTypes.{name}"
+        inner = f"{where}.channelTypes.{name if plain_channel_type(name) else brief(name)}"
         if isinstance(settings, AttachmentPolicy):
             types[name] = settings
         else:
@@ -139,8 +140,8 @@ def _keys(value: Any, known: Mapping[str, str], where: str) -> dict[str, Any]:
     for key, setting in value.items():
         name = snake(key) if isinstance(key, str) else ""
         if name not in known.values():
-            raise ActionError("invalid_config", f"{where} has no key {key!r}.", hint=did_you_mean(key, known))
+            raise ActionError("invalid_config", f"{where} has no key {brief(key)}.", hint=did_you_mean(key, known))
         if name in found:
-            raise ActionError("invalid_config", f"{where} has {key!r} twice, in two spellings.")
+            raise ActionError("invalid_config", f"{where} has {brief(key)} twice, in two spellings.")
         found[name] = setting
     return found

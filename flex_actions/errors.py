@@ -69,6 +69,21 @@ CODES: Final[Mapping[str, str]] = {
     "session_closed": "The session is closed.",
     "inside_event_loop": "connect_sync() was called inside a running event loop.",
 }
+_SHOWN_CHARS: Final = 200
+
+
+def brief(value: object) -> str:
+    """A value as the sentence of an error shows it: quoted, not endless, whatever it is."""
+    try:
+        shown = repr(value)
+    except Exception:  # an integer of thousands of digits, a list nested without end
+        return f"a {type(value).__name__} that cannot be shown"
+    return shown if len(shown) <= _SHOWN_CHARS else shown[:_SHOWN_CHARS] + "…"
+
+
+def as_text(value: object) -> str:
+    """A value as the facts of an error hold it: text stays, anything else is told about."""
+    return value if isinstance(value, str) else brief(value)
 
 
 class ActionError(Exception):

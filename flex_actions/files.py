@@ -19,16 +19,18 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from .errors import ActionError
+from .errors import ActionError, brief
 
 CHUNK_BYTES: Final = 256 * 1024
 MAX_NAME_BYTES: Final = 255
 UNNAMED: Final = "unnamed"
+_MAX_TYPE_CHARS: Final = 255  # RFC 6838: 127 on each side
 
 _RESERVED: Final = re.compile(
     r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])(?= *(?:\.|$))", re.IGNORECASE
 )
-_TRAILING: Final = re.compile(r"[\s.]+\Z")
+_MAX_TAIL_BYTES: Final = 32
+_FAR_TOO_LONG: Final = 1024  # of that many characters at least 255 bytes are left, however they are composed
 _CONTENT_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 # Not mimetypes' module-level functions: those read the machine's own tables, so verdicts would differ by machine.
 _TYPES: Final = mimetypes.MimeTypes()
@@ -61,23 +63,42 @@ def clean_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise ActionError("invalid_payload", f"A file's name must be text, not {type(name).__name__}.")
-    name = re.split(r"[/\\]", name)[-1]
+    name = name[max(name.rfind("/"), name.rfind("\\")) + 1 :]
     # Cc, Cf, Cs, Zl, Zp: they hide the true extension or break a line in a log or a header.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
     # Only now: what is taken out may have stood between a letter and its accent.
-    name = unicodedata.normalize("NFC", name)
+    name = unicodedata.normalize("NFC", _shortened(name.lstrip()))
     name = re.sub(r'[<>:"|?*]', "_", name)
-    name = _TRAILING.sub("", name.lstrip())
-    if _RESERVED.match(name):
-        name = "_" + name
+    name = _unreserved(_without_end(name.lstrip()))
     if len(name.encode()) > MAX_NAME_BYTES:
         stem, dot, extension = name.rpartition(".")
-        tail = (dot + extension).encode()
-        if not stem or len(tail) > 32:
-            stem, tail = name, b""
-        name = stem.encode()[: MAX_NAME_BYTES - len(tail)].decode(errors="ignore")
-        name = _TRAILING.sub("", name) + tail.decode()
+        tail = dot + extension
+        if not stem or len(tail.encode()) > _MAX_TAIL_BYTES:
+            stem, tail = name, ""
+        stem = stem.encode()[: MAX_NAME_BYTES - len(tail.encode())].decode(errors="ignore")
+        # Once more: what was cut off may have been all that kept it from being a reserved one.
+        name = _unreserved((_without_end(stem) or UNNAMED) + tail)
     return name or UNNAMED
+
+
+def _unreserved(name: str) -> str:
+    return "_" + name if _RESERVED.match(name) else name
+
+
+def _shortened(name: str) -> str:
+    """Far less of a name that is far too long: to bring a million accents into their order takes hours."""
+    stem, dot, extension = _without_end(name).rpartition(".")
+    if len(extension) > _FAR_TOO_LONG:
+        return (stem + dot + extension)[:_FAR_TOO_LONG]
+    return stem[:_FAR_TOO_LONG] + dot + extension
+
+
+def _without_end(name: str) -> str:
+    """A name without the dots and spaces at its end. (An expression for them takes hours for a million spaces.)"""
+    end = len(name)
+    while end and (name[end - 1] == "." or name[end - 1].isspace()):
+        end -= 1
+    return name[:end]
 
 
 def extension_of(name: str) -> str:
@@ -144,8 +165,11 @@ class File:
         """Bytes from elsewhere: `factory()` gives a fresh async iterable of chunks each time it is called."""
         if not callable(factory):
             raise ActionError("invalid_payload", "A stream needs a function that opens it anew each time.")
-        if isinstance(size_bytes, bool) or not isinstance(size_bytes, int) or size_bytes < 0:
-            raise ActionError("invalid_payload", f"size_bytes must be a whole number from 0, not {size_bytes!r}.")
+        if isinstance(size_bytes, bool) or not isinstance(size_bytes, int) or not 0 <= size_bytes < 2**63:
+            raise ActionError(
+                "invalid_payload",
+                f"size_bytes must be a whole number from 0 that a disk can hold, not {brief(size_bytes)}.",
+            )
         name = clean_name(name)
         return cls(name, _content_type(name, content_type), size_bytes, _StreamSource(factory))
 
@@ -213,12 +237,14 @@ class File:
         finally:
             blocking.close()
 
-    def _counted(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+    def _counted(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
         seen = 0
-        for chunk in chunks:
-            seen += len(chunk)
-            self._not_more(seen)
-            yield chunk
+        # Closed here and now: the error that ends this may be kept for long, and a file would stay open with it.
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                seen += len(chunk)
+                self._not_more(seen)
+                yield chunk
         self._not_less(seen)
 
     def _not_more(self, seen: int) -> None:
@@ -265,7 +291,7 @@ class _PathSource:
             raise self._unreadable(f"is {kind}")
         return descriptor, stamp
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self, size: int) -> Generator[bytes, None, None]:
         descriptor, stamp = self._open()
         with open(descriptor, "rb", buffering=0) as opened:
             self._unchanged(stamp)
@@ -300,7 +326,7 @@ class _BytesSource:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self, size: int) -> Generator[bytes, None, None]:
         for start in range(0, len(self.data), size):
             yield self.data[start : start + size]
 
@@ -382,8 +408,8 @@ def _content_type(name: str, declared: str | None) -> str:
     if not isinstance(declared, str):
         raise ActionError("invalid_payload", f"content_type must be text, not {type(declared).__name__}.")
     bare = declared.split(";")[0].strip().casefold()
-    if not _CONTENT_TYPE.match(bare):
-        raise ActionError("invalid_payload", f"{declared!r} is not a MIME type.", hint="Write it as 'image/png'.")
+    if len(bare) > _MAX_TYPE_CHARS or not _CONTENT_TYPE.match(bare):
+        raise ActionError("invalid_payload", f"{brief(declared)} is not a MIME type.", hint="Write it as 'image/png'.")
     return bare
 
 

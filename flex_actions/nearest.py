@@ -7,7 +7,7 @@ from collections.abc import Iterable
 def nearest(word: object, known: Iterable[str]) -> str | None:
     """The known word most like `word`, compared without case and underscores, or None if none is near."""
     plain = {_plain(k): k for k in known}
-    hits = difflib.get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.6)
+    hits = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6) if isinstance(word, str) else []
     return plain[hits[0]] if hits else None
 
 

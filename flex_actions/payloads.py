@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, TypedDict, TypeVar
 
 import attrs
 
-from .errors import ActionError
+from .errors import ActionError, brief
 from .files import File
 from .matching import snake
 from .nearest import did_you_mean
@@ -65,7 +65,7 @@ def _sid(value: Any) -> Any:
 
 def _is_sid(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, str) or not value:
-        raise _invalid(f"channelSid must be a channel's sid, not {value!r}.")
+        raise _invalid(f"channelSid must be a channel's sid, not {brief(value)}.")
     _encodable("channelSid", value)
 
 
@@ -76,7 +76,7 @@ def _optional_sid(owner: Any, field: "attrs.Attribute[Any]", value: Any) -> None
 
 def _is_message(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, Message) and (not isinstance(value, str) or not value):
-        raise _invalid(f"message must be a message or its sid, not {value!r}.")
+        raise _invalid(f"message must be a message or its sid, not {brief(value)}.")
     if isinstance(value, str):
         _encodable("message", value)
 
@@ -264,7 +264,7 @@ def payload_update(cls: type[T]) -> Callable[[Any], T]:
         found = {}
         for key, value in given.items():
             if not isinstance(key, str) or key not in names:
-                raise _invalid(f"{cls.__name__} has no key {key!r}.", did_you_mean(key, map(camel, names)))
+                raise _invalid(f"{cls.__name__} has no key {brief(key)}.", did_you_mean(key, map(camel, names)))
             found[names[key]] = value
         try:
             return cls(**found)
@@ -293,7 +293,7 @@ def build(cls: type[P], given: Any) -> P:
     for key, raw in given.items():
         name = shape.spellings.get(key) if isinstance(key, str) else None
         if name is None:
-            raise _for(cls, f"{cls.action} has no key {key!r}.", did_you_mean(key, keys_of(cls)))
+            raise _for(cls, f"{cls.action} has no key {brief(key)}.", did_you_mean(key, keys_of(cls)))
         value = _sid(raw) if name == "channel_sid" else raw
         if name in found and found[name] != value:
             raise _for(cls, f"{cls.action} was given {camel(name)!r} twice, with different values.")

@@ -15,7 +15,7 @@ import attrs
 from . import signals
 from .actions import Actions
 from .clock import Clock, Ids
-from .errors import ActionError, RegistrationError
+from .errors import ActionError, RegistrationError, brief
 from .hooks import function_name
 from .logs import logger, where
 from .matching import snake
@@ -76,7 +76,9 @@ class Plugin:
             name = snake(key) if isinstance(key, str) else ""
             if name not in known:
                 raise ActionError(
-                    "invalid_config", f"The plugin {self.name} has no setting {key!r}.", hint=did_you_mean(key, known)
+                    "invalid_config",
+                    f"The plugin {self.name} has no setting {brief(key)}.",
+                    hint=did_you_mean(key, known),
                 )
             given[name] = value
         try:
@@ -130,7 +132,7 @@ class Plugins:
             if name not in self._loaded:
                 raise ActionError(
                     "invalid_config",
-                    f"config.plugins has settings for {name!r}, which is not loaded.",
+                    f"config.plugins has settings for {brief(name)}, which is not loaded.",
                     hint=did_you_mean(name, self._loaded),
                 )
 
@@ -223,7 +225,7 @@ def find_setup(source: "str | Setup") -> tuple[Setup, str]:
     """
     if not isinstance(source, str):
         if not callable(source):
-            raise RegistrationError("invalid_registration", f"A plugin is a function or a name, not {source!r}.")
+            raise RegistrationError("invalid_registration", f"A plugin is a function or a name, not {brief(source)}.")
         name = function_name(source)
         return source, name.rpartition(".")[2] if name != "setup" else source.__module__.rpartition(".")[2]
     if source.endswith(".py"):
@@ -231,7 +233,7 @@ def find_setup(source: "str | Setup") -> tuple[Setup, str]:
     installed = installed_plugins()
     if source not in installed:
         raise RegistrationError(
-            "invalid_registration", f"No plugin {source!r} is installed.", hint=did_you_mean(source, installed)
+            "invalid_registration", f"No plugin {brief(source)} is installed.", hint=did_you_mean(source, installed)
         )
     points = installed[source]
     if len(points) > 1:

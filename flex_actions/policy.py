@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from .errors import ActionError
+from .errors import ActionError, brief
 from .files import File, guess_content_type
 from .values import plain_channel_type
 
@@ -68,7 +68,7 @@ def _extensions(value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise ActionError(
             "invalid_config",
-            f"acceptedExtensions must be a list of extensions, not {value!r}.",
+            f"acceptedExtensions must be a list of extensions, not {brief(value)}.",
             hint='Write it as ["pdf", "png"].',
         )
     found = []
@@ -77,7 +77,7 @@ def _extensions(value: Any) -> tuple[str, ...]:
         if not _EXTENSION.match(plain):
             raise ActionError(
                 "invalid_config",
-                f"acceptedExtensions holds {item!r}, which is no extension.",
+                f"acceptedExtensions holds {brief(item)}, which is no extension.",
                 hint='Write extensions as "pdf"; there are no wildcards.',
             )
         found.append(plain)
@@ -86,14 +86,14 @@ def _extensions(value: Any) -> tuple[str, ...]:
 
 def _flag(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, bool):
-        raise ActionError("invalid_config", f"{field.metadata['seed']} must be true or false, not {value!r}.")
+        raise ActionError("invalid_config", f"{field.metadata['seed']} must be true or false, not {brief(value)}.")
 
 
 def _size(_: Any, field: "attrs.Attribute[Any]", value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ActionError(
             "invalid_config",
-            f"{field.metadata['seed']} must be a whole number of bytes from 1, not {value!r}.",
+            f"{field.metadata['seed']} must be a whole number of bytes from 1, not {brief(value)}.",
             hint="To send no files at all, set enabled to false." if value == 0 else None,
         )
 
@@ -106,9 +106,7 @@ def _by_type(value: Any) -> Any:
         plain = plain_channel_type(name)
         if plain is None or plain in found:
             why = "is no type of a channel" if plain is None else "stands there twice"
-            raise ActionError(
-                "invalid_config", f"channelTypes: {ascii(name)[:80]} {why}.", hint="Write it as 'whatsapp'."
-            )
+            raise ActionError("invalid_config", f"channelTypes: {brief(name)} {why}.", hint="Write it as 'whatsapp'.")
         found[plain] = policy
     return found
 

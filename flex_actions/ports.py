@@ -221,12 +221,12 @@ class Key:
 class Backend(Protocol):
     """A chat that stores channels, members, messages and files. All errors are `ActionError`.
 
-    `channel` arguments take a sid or a unique name. Every call may raise `backend_unavailable` (not open, closed,
-    out of reach); writing calls `store_full`, `store_readonly`. A cancelled call leaves nothing half done.
-    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid or holds control
-    characters, a channel type that is no word (it is kept in lower case), a draft with both or neither of body and
-    media, attributes that are no JSON or beyond `values.ATTRIBUTES_BYTES` or `ATTRIBUTES_DEPTH`, a range that is no
-    whole number, a range that is negative, a life out of its range.
+    `channel` arguments take a sid or a unique name. Every call may raise `backend_unavailable` (not open, closed, out
+    of reach); writing calls `store_full`, `store_readonly`. A cancelled call leaves nothing half done.
+    `invalid_payload`: an identity that is empty or no text, a unique name that looks like a sid, holds control
+    characters or has more than 256, a channel type that is no word (it is kept in lower case), a draft with both or
+    neither of body and media, attributes that are no JSON or beyond `values.ATTRIBUTES_BYTES` or `ATTRIBUTES_DEPTH`, a
+    range that is no whole number or negative, a life out of its range.
     """
 
     capabilities: Capabilities

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self, TypeVar, overload
 import attrs
 
 from . import matching
-from .errors import ActionError, RegistrationError
+from .errors import ActionError, RegistrationError, as_text, brief
 from .hooks import (
     PLAIN_EVENTS,
     PREFIXES,
@@ -201,7 +201,7 @@ class Registry:
     def __init__(self, profile: str = "strict") -> None:
         if not isinstance(profile, str) or profile not in PROFILES:
             raise RegistrationError(
-                "invalid_registration", f"No profile {profile!r}.", hint=did_you_mean(profile, PROFILES)
+                "invalid_registration", f"No profile {brief(profile)}.", hint=did_you_mean(profile, PROFILES)
             )
         self._table = Table(PROFILES[profile], self)
         self._owner: str | None = None
@@ -514,11 +514,12 @@ class Registry:
 
     # -- small parts --
 
-    def _unknown(self, name: str) -> ActionError:
+    def _unknown(self, given: object) -> ActionError:
         strict = self._table.strict
+        name = as_text(given)
         return ActionError(
             "unknown_action",
-            f"There is no action {name!r}." if strict else "Action does not exist",
+            f"There is no action {brief(name)}." if strict else "Action does not exist",
             action=name,
             description=f"Action {name} does not exist!",
             hint=did_you_mean(name, self.names) if strict else None,

@@ -18,7 +18,7 @@ from .chat_actions import ChatActions
 from .clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from .config import Config, read_config
 from .downloads import Download
-from .errors import ActionError
+from .errors import ActionError, brief
 from .nearest import did_you_mean
 from .notifications import Notification
 from .plugin_loader import Plugin, Plugins
@@ -71,6 +71,8 @@ class Session:
     ) -> Channel:
         """A new channel with this identity and `members` in it. Raises `channel_exists`."""
         self._chat.must_be_open()
+        if not isinstance(members, Iterable):
+            raise ActionError("invalid_payload", f"members is a list of identities, not {brief(members)}.")
         others = [valid_identity(m) for m in ([members] if isinstance(members, str) else members)]
         channel = await self.backend.create_channel(
             creator=self.identity, unique_name=unique_name, channel_type=channel_type
@@ -198,7 +200,7 @@ class Session:
         if isinstance(channel, str) and not channel.startswith("CH"):
             raise ActionError(
                 "unknown_channel",
-                f"An input is found by the channel's sid, not by {channel!r}.",
+                f"An input is found by the channel's sid, not by {brief(channel)}.",
                 hint="await session.channel(name) gives the channel.",
             )
         return self._chat.input(_of(channel))
@@ -309,10 +311,12 @@ async def connect(
     """
     valid_identity(identity)
     if role not in ROLES:
-        raise ActionError("invalid_config", f"There is no role {role!r}.", hint=did_you_mean(role, ROLES))
+        raise ActionError("invalid_config", f"There is no role {brief(role)}.", hint=did_you_mean(role, ROLES))
     side = side or ("customer" if role == "customer" else "agent")
     if side not in _SIDES:
-        raise ActionError("invalid_config", f"There is no side {side!r}.", hint=did_you_mean(side, _SIDES))
+        raise ActionError("invalid_config", f"There is no side {brief(side)}.", hint=did_you_mean(side, _SIDES))
+    if not isinstance(plugins, Iterable):
+        raise ActionError("invalid_config", f"plugins is a list of names or functions, not {brief(plugins)}.")
     settings = read_config(config, side=side, profile=profile)
     async with contextlib.AsyncExitStack() as stack:
         backend = url if isinstance(url, Backend) else None
@@ -338,7 +342,9 @@ def _of(channel: Channel | str) -> str:
     if isinstance(channel, Channel):
         return channel.sid
     if not isinstance(channel, str) or not channel:
-        raise ActionError("invalid_payload", f"A channel is given as the object, its sid or its name, not {channel!r}.")
+        raise ActionError(
+            "invalid_payload", f"A channel is given as the object, its sid or its name, not {brief(channel)}."
+        )
     return channel
 
 
@@ -347,6 +353,6 @@ def valid_identity(identity: str) -> str:
     printable = isinstance(identity, str) and not any(unicodedata.category(c) in ("Cc", "Cs") for c in identity)
     if not printable or not identity.strip() or len(identity) > 256:
         raise ActionError(
-            "invalid_config", f"An identity is a text of 1 to 256 printable characters, not {ascii(identity)[:80]}."
+            "invalid_config", f"An identity is a text of 1 to 256 printable characters, not {brief(identity)}."
         )
     return identity

@@ -124,3 +124,28 @@ async def test_a_named_memory_is_shared_between_threads():
                     break
         await asyncio.to_thread(thread.join)
         assert [m.index for m in await backend.list_messages(channel)] == list(range(51))
+
+
+@pytest.mark.parametrize("junk", [5, 2.5, None, b"CH", 10**30, object(), ["CH"], "\ud800"], ids=ascii)
+async def test_what_can_be_no_sid_or_name_is_not_there(junk, refused):
+    async with open_backend("memory:") as backend:
+        channel = (await backend.create_channel(creator="ada", unique_name="x")).sid
+        with refused("unknown_channel"):
+            await backend.get_channel(junk)
+        with refused("unknown_message"):
+            await backend.find_message(junk)
+        with refused("not_a_member"):
+            await backend.remove_member(channel, junk)
+        with refused("media_deleted"):
+            await backend.temporary_link(junk, reader="ada")
+
+
+@pytest.mark.parametrize("junk", ["1", 1.5, True, [1], -(10**5000)], ids=lambda junk: type(junk).__name__)
+async def test_a_range_or_a_life_that_is_no_number_is_refused(junk, refused):
+    async with open_backend("memory:") as backend:
+        for options in ({"offset": junk}, {"length": junk}):
+            with refused("invalid_payload"):
+                await anext(backend.open_media("ME" + "0" * 32, **options))
+        for life in (junk if not isinstance(junk, float) else 10**400, "1", True):
+            with refused("invalid_payload"):
+                await backend.temporary_link("ME" + "0" * 32, reader="ada", ttl_s=life)

@@ -131,6 +131,28 @@ def test_attach_alone_says_that_the_input_ends_with_the_command(support, invoice
     assert "flex-actions run" in result.stderr
 
 
+def test_a_number_of_thousands_of_digits_is_no_json_of_ours(support):
+    result = cli("invoke", "SendTyping", "channelSid:=" + "1" * 5000, "--as", "ada", code=2)
+    assert "A number has 5000 digits." in result.stderr
+
+
+@pytest.mark.parametrize("name", ["deep.toml", "deep.json"])
+def test_settings_that_are_nested_without_end_are_wrong_usage(folder, name):
+    (folder / name).write_text(('{"a":' if name.endswith("json") else "a = ") + "[" * 100_000)
+    assert "nested too deeply" in cli("actions", "--config", name, code=2).stderr
+
+
+def test_a_number_of_thousands_of_digits_is_no_setting(folder):
+    (folder / "a.toml").write_text("a = " + "1" * 5000)
+    assert "a number of thousands of digits" in cli("actions", "--config", "a.toml", code=2).stderr
+
+
+def test_an_argument_cannot_act_on_the_terminal_through_the_error_that_refuses_it(support):
+    stderr = cli("invoke", "SendTyping", "\x1b[2J:=", "--as", "ada", code=2).stderr
+    assert "\x1b" not in stderr
+    assert "For text write = instead of :=." in stderr
+
+
 # -- channels --
 
 

@@ -117,6 +117,8 @@ def test_with_keep_going_the_others_run_and_the_exit_code_says_that_one_failed()
         (b'{"action": "SendTyping", "timeoutS": "1"}\n', "timeoutS must be a number"),
         (b'{"action": "SendTyping", "timeoutS": true}\n', "timeoutS must be a number"),
         (b'{"action": "SendTyping", "timeoutS": 0}\n', "timeoutS must be a number"),
+        (b'{"action": "SendTyping", "timeoutS": 1' + b"0" * 400 + b"}\n", "timeoutS must be a number"),
+        (b'{"id": ' + b"1" * 5000 + b"}\n", "A number has 5000 digits"),
         (b'{"action": "SendTyping", "as": ""}\n', "SendTyping needs channelSid"),
     ],
 )

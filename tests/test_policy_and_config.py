@@ -245,6 +245,32 @@ def test_a_policy_object_may_stand_where_its_settings_may():
     assert config.agent is policy
 
 
+def endless():
+    found = []
+    for _ in range(100_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("value", [10**5000, -(10**5000), endless()], ids=["huge", "negative", "deep"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda v: {"fileAttachment": {"enabled": v}},
+        lambda v: {"fileAttachment": {"maxFileSize": [v]}},
+        lambda v: {"fileAttachment": {"acceptedExtensions": [v]}},
+        lambda v: {"fileAttachment": {"channelTypes": {"web": {"readOnly": v}}}},
+        lambda v: {v if isinstance(v, int) else "x": v},
+        lambda v: {"fileAttachment": {"channelTypes": {v if isinstance(v, int) else "?": {"readOnly": 1}}}},
+        lambda v: {"plugins": v},
+    ],
+)
+def test_what_python_cannot_even_show_is_refused_like_anything_else(wrap, value, refused):
+    with refused("invalid_config") as caught:
+        read_config(wrap(value), side="agent")
+    assert len(str(caught.value)) < 1000
+
+
 def test_the_callers_config_is_left_alone():
     given = {"fileAttachment": {"channelTypes": {"sms": {}}, "enabled": True}, "plugins": {"mine": {"a": 1}}}
     read_config(given, side="agent")

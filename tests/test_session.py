@@ -42,6 +42,21 @@ async def test_a_bad_member_is_refused_before_the_channel_is_made(ada, refused):
         await ada.channel("support")
 
 
+@pytest.mark.parametrize("members", [None, 5, 2.5])
+async def test_members_that_are_no_list_are_refused(ada, refused, members):
+    with refused("invalid_payload"):
+        await ada.create_channel("support", members=members)
+    with refused("unknown_channel"):
+        await ada.channel("support")
+
+
+@pytest.mark.parametrize("plugins", [None, 5])
+async def test_plugins_that_are_no_list_are_refused(refused, plugins):
+    with refused("invalid_config"):
+        async with connect("memory:", identity="ada", plugins=plugins):
+            pass
+
+
 async def test_a_name_is_used_once(ada, channel, refused):
     with refused("channel_exists"):
         await ada.create_channel("support")
@@ -352,7 +367,7 @@ async def test_a_bot_is_a_member_where_the_backend_asks_for_it(ada, backend, cha
 # Beginning and ending
 
 
-@pytest.mark.parametrize("identity", ["", " ", 5, None, b"ada", "a" * 257, "a\nb", "a\0", "\ud800"])
+@pytest.mark.parametrize("identity", ["", " ", 5, None, b"ada", "a" * 257, "a\nb", "a\0", "\ud800", [10**5000]])
 async def test_an_identity_is_printable_text(identity, refused):
     with refused("invalid_config"):
         async with connect("memory:", identity=identity):

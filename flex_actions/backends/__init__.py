@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, cast
 
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
-from ..errors import ActionError
+from ..errors import ActionError, brief
 from ..nearest import did_you_mean
 from ..ports import Backend
 
@@ -35,7 +35,7 @@ def make_backend(
     Raises:
         ActionError: `invalid_config` if the scheme is unknown or does not like the rest.
     """
-    scheme, colon, rest = str(url).partition(":")
+    scheme, colon, rest = url.partition(":") if isinstance(url, str) else ("", "", "")
     if not colon or not scheme:
         raise ActionError(
             "invalid_config",
@@ -86,4 +86,4 @@ def _class_of(scheme: str) -> Callable[..., Any]:
 
 def _unknown(scheme: str) -> ActionError:
     known = {entry.name for entry in importlib.metadata.entry_points(group=GROUP)} | set(_OWN)
-    return ActionError("invalid_config", f"There is no backend {scheme!r}.", hint=did_you_mean(scheme, known))
+    return ActionError("invalid_config", f"There is no backend {brief(scheme)}.", hint=did_you_mean(scheme, known))

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final, TypeVar
 
 from ..clock import Clock, Ids, RandomIds
-from ..errors import ActionError
+from ..errors import ActionError, brief
 from ..files import File
 from ..ports import (
     LINK_LIFE_S,
@@ -346,7 +346,7 @@ class StoreBackend(ABC):
         now = self.clock.now()
         texts.storable(reader, "reader")
         if disposition not in ("attachment", "inline"):
-            raise ActionError("invalid_payload", f"There is no disposition {disposition!r}.")
+            raise ActionError("invalid_payload", f"There is no disposition {brief(disposition)}.")
         (media, membership), base, (key_id, secret) = await self._write(
             lambda store: (
                 store.issue_link(media_sid, reader, members_only, now),

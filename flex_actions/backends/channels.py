@@ -5,7 +5,7 @@
 
 import attrs
 
-from ..errors import ActionError
+from ..errors import ActionError, as_text, brief
 from ..ports import Channel, Member
 from .rows import CHANNEL, to_channel
 from .tables import Tables
@@ -19,7 +19,7 @@ class Channels(Tables):
         """Add a channel, its creator and their events. Raises `channel_exists`."""
         name = draft.unique_name
         if name is not None and self._one("SELECT 1 FROM channel WHERE unique_name = ?", name):
-            raise ActionError("channel_exists", f"A channel named {name!r} exists.", details={"name": name})
+            raise ActionError("channel_exists", f"A channel named {brief(name)} exists.", details={"name": name})
         sid, ((number,),) = self._insert(
             "INSERT INTO channel (sid, unique_name, channel_type, state, created_by, created_at, next_index)"
             " VALUES (?, ?, ?, 'active', ?, ?, 0) RETURNING id",
@@ -34,7 +34,9 @@ class Channels(Tables):
         """A channel and its row number. Raises `unknown_channel`."""
         row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{_named_by(channel)} = ?", channel)
         if row is None:
-            raise ActionError("unknown_channel", f"There is no channel {channel!r}.", details={"channel": channel})
+            raise ActionError(
+                "unknown_channel", f"There is no channel {brief(channel)}.", details={"channel": as_text(channel)}
+            )
         return row[0], to_channel(row[1:])
 
     def find_channel_of(self, channel: str, member: str) -> tuple[int, Channel]:
@@ -146,4 +148,4 @@ def _closed(channel_sid: str) -> ActionError:
 
 def not_a_member(identity: str) -> ActionError:
     """The error of an identity that has not joined, or has left."""
-    return ActionError("not_a_member", f"{identity!r} is not a member of the channel.", hint="Join it first.")
+    return ActionError("not_a_member", f"{brief(identity)} is not a member of the channel.", hint="Join it first.")

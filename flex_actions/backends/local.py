@@ -195,6 +195,9 @@ class LocalBackend(StoreBackend):
             try:
                 return read(self._reading)
             except sql.FAILURES as error:
+                # A newer version may have changed the format since; then nothing is damaged.
+                with sql.explained():
+                    sql.check_format(self._reading.db)
                 raise sql.store_error(error) from error
 
     async def _write(self, write: Callable[[Store], T], *, after: Callable[[T], object] | None = None) -> T:

@@ -180,14 +180,19 @@ def _check_ours(db: sqlite3.Connection) -> None:
         raise ActionError("store_corrupt", "The database there is no flex_actions store.", hint="Name another folder.")
     version = _number(db, "user_version")
     if version > VERSION:
-        raise ActionError(
-            "store_version",
-            f"The store has format {version}; this version of flex_actions knows format {VERSION}.",
-            hint="Upgrade flex_actions.",
-            details={"found": version, "known": VERSION},
-        )
+        raise too_new(version)
     if version != VERSION or not _tables(db) >= _TABLES:
         raise ActionError("store_corrupt", "The store is damaged: tables are missing.", hint=RESTORE)
+
+
+def too_new(version: int) -> ActionError:
+    """The error of a store of a later format."""
+    return ActionError(
+        "store_version",
+        f"The store is of a newer version of flex_actions (format {version}; this one knows format {VERSION}).",
+        hint="Upgrade flex_actions.",
+        details={"found": version, "known": VERSION},
+    )
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
@@ -197,6 +202,13 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 def _tables(db: sqlite3.Connection) -> frozenset[str]:
     rows = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     return frozenset(str(name) for (name,) in rows)
+
+
+def check_format(db: sqlite3.Connection) -> None:
+    """Refuse a store that somebody has brought to a later format since it was opened. Raises `store_version`."""
+    version = _number(db, "user_version")
+    if version > VERSION:
+        raise too_new(version)
 
 
 @contextlib.contextmanager

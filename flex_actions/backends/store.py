@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from ..errors import ActionError
+from ..errors import ActionError, as_text
 from ..ports import Channel, Draft, Key, KeyRecord, Media, Message, Posted, Settled
 from .addresses import Addresses
 from .channels import not_a_member
@@ -248,7 +248,7 @@ class Store(EventLog, LinkKeys, Addresses):
 
 def media_deleted(media_sid: str) -> ActionError:
     """The error of a file that is not there any more."""
-    return ActionError("media_deleted", "The file was deleted.", details={"media_sid": media_sid})
+    return ActionError("media_deleted", "The file was deleted.", details={"media_sid": as_text(media_sid)})
 
 
 def _not_uploaded() -> ActionError:
@@ -271,5 +271,5 @@ def _unknown_message(message_sid: str) -> ActionError:
     return ActionError(
         "unknown_message",
         "There is no such message, or it was deleted.",
-        details={"message_sid": message_sid},
+        details={"message_sid": as_text(message_sid)},
     )

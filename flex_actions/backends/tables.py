@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..clock import Ids
 from ..errors import ActionError
 from ..ports import EventType
 from .sql import RESTORE
+
+_STORABLE: Final = (str, int, float, bytes, type(None))
 
 
 class Tables:
@@ -67,5 +69,9 @@ class Tables:
         # Always to the end: a statement left open would hold an old view of the database.
         try:
             return self.db.execute(sql, values).fetchall()
-        except UnicodeEncodeError:
-            return []  # text that cannot be stored is in no row
+        except (UnicodeEncodeError, OverflowError):
+            return []  # what cannot be stored is in no row
+        except (sqlite3.InterfaceError, sqlite3.ProgrammingError):
+            if all(isinstance(value, _STORABLE) for value in values):
+                raise
+            return []

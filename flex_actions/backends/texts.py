@@ -1,18 +1,18 @@
 """What callers hand in, checked before it reaches a store."""
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..errors import ActionError
+from ..errors import ActionError, brief
 from ..ports import LINK_LIFE_LIMIT_S, Draft
 from ..values import attributes_json, plain_channel_type
 
 _CHANNEL_SID: Final = re.compile(r"CH[0-9a-f]{32}\Z")
 # Whole, cut off, too long or in capitals: whoever reads it would take it for one.
 _LIKE_A_SID: Final = re.compile(r"CH(?:[0-9a-fA-F]{8}|[0-9a-f]+\Z)")
+_MAX_NAME_CHARS: Final = 256  # as many as an identity
 _UNSEEN: Final = frozenset({"Cc", "Zl", "Zp"})
 _CURSOR: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
@@ -37,7 +37,11 @@ def unique_name(name: str | None) -> str | None:
     """A unique name that cannot be taken for a sid. Raises `invalid_payload`."""
     if name is None:
         return None
-    if _LIKE_A_SID.match(storable(name, "unique_name")):
+    if len(storable(name, "unique_name")) > _MAX_NAME_CHARS:
+        raise ActionError(
+            "invalid_payload", f"A unique_name has at most {_MAX_NAME_CHARS} characters, not {len(name)}."
+        )
+    if _LIKE_A_SID.match(name):
         raise ActionError("invalid_payload", "A unique_name must not look like a channel's sid (CH…).")
     if not all(unicodedata.category(c) not in _UNSEEN for c in name):
         raise ActionError("invalid_payload", "A unique_name must not hold control characters.")
@@ -50,7 +54,7 @@ def channel_type(value: object) -> str:
     if plain is None:
         raise ActionError(
             "invalid_payload",
-            f"channel_type must be one word of 1 to 64 letters, digits and .:+-_, not {ascii(value)[:80]}.",
+            f"channel_type must be one word of 1 to 64 letters, digits and .:+-_, not {brief(value)}.",
             hint="Write it as 'web', 'sms' or 'whatsapp'.",
         )
     return plain
@@ -60,7 +64,7 @@ def checked_page(after_index: object, limit: object) -> None:
     """Refuse a range of messages that is not given in whole numbers, with `invalid_payload`."""
     for name, value in (("after_index", after_index), ("limit", limit)):
         if (isinstance(value, bool) or not isinstance(value, int)) and not (name == "limit" and value is None):
-            raise ActionError("invalid_payload", f"{name} must be a whole number, not {ascii(value)[:80]}.")
+            raise ActionError("invalid_payload", f"{name} must be a whole number, not {brief(value)}.")
 
 
 def checked_draft(draft: Draft) -> str:
@@ -92,17 +96,20 @@ def parse_cursor(cursor: str, newest: int) -> int:
     )
 
 
-def checked_range(offset: int, length: int | None) -> None:
-    """Refuse a range that begins or measures below 0, with `invalid_payload`."""
-    if offset < 0 or (length is not None and length < 0):
-        raise ActionError("invalid_payload", "offset and length of a range must be from 0.")
+def checked_range(offset: object, length: object) -> None:
+    """Refuse a range that is not given in whole numbers from 0, with `invalid_payload`."""
+    if not all(
+        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (offset, 0 if length is None else length)
+    ):
+        raise ActionError("invalid_payload", "offset and length of a range must be whole numbers from 0.")
 
 
-def checked_ttl(ttl_s: float) -> None:
+def checked_ttl(ttl_s: object) -> None:
     """Refuse a link's life that is not a number above 0 and at most a week, with `invalid_payload`."""
-    if not math.isfinite(ttl_s) or not 0 < ttl_s <= LINK_LIFE_LIMIT_S:
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, (int, float)) or not 0 < ttl_s <= LINK_LIFE_LIMIT_S:
+        limit = f"{LINK_LIFE_LIMIT_S:.0f}"
         raise ActionError(
-            "invalid_payload", f"ttl_s must be a number above 0 and at most {LINK_LIFE_LIMIT_S:.0f}, not {ttl_s!r}."
+            "invalid_payload", f"ttl_s must be a number of seconds above 0 and at most {limit}, not {brief(ttl_s)}."
         )
 
 

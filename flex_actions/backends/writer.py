@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 from ..errors import ActionError
-from .sql import BUSY_LIMIT_S, store_error
+from .sql import BUSY_LIMIT_S, check_format, store_error
 from .store import Store
 from .waiting import closed
 from .workers import Job, Mailbox
@@ -146,6 +146,8 @@ class Writer:
             self._fail(jobs, error)
             return
         try:
+            # A newer version may have changed the format since this process opened the store.
+            check_format(self._store.db)
             for job in jobs:
                 job.run_on(self._store)
             self._store.db.execute("COMMIT")

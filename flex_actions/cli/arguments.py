@@ -20,12 +20,19 @@ def read_json(text: str) -> Any:
         ValueError: a sentence that says what is wrong and where.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        return json.loads(text, parse_constant=_no_constant, parse_int=_number, object_pairs_hook=_no_key_twice)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise ValueError(f"{error.msg} at {line}column {error.colno}.") from error
     except RecursionError:
         raise ValueError("It is nested too deeply.") from None
+
+
+def _number(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python reads no more than some thousand digits
+        raise ValueError(f"A number has {len(digits)} digits.") from None
 
 
 def _no_constant(word: str) -> NoReturn:
@@ -70,7 +77,7 @@ def _value(key: str, kind: str, rest: str) -> Any:
     try:
         return read_json(rest)
     except ValueError as error:
-        _refuse(f"The value of {key!a} is no JSON: {error} For text write {key}=….")
+        _refuse(f"The value of {key!a} is no JSON: {error} For text write = instead of :=.")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -56,6 +56,17 @@ class _Names(click.types.StringParamType):
     envvar_list_splitter = ","
 
 
+def _read_toml(text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("It is nested too deeply.") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python reads no more than some thousand digits
+        raise ValueError("It holds a number of thousands of digits.") from None
+
+
 def _settings(ctx: click.Context, param: click.Parameter, text: str) -> Any:
     """What --config means: a file or JSON in place."""
 
@@ -67,7 +78,7 @@ def _settings(ctx: click.Context, param: click.Parameter, text: str) -> Any:
             return read_json(text)
         path = Path(text)
         if path.suffix.lower() == ".toml":
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return _read_toml(path.read_text(encoding="utf-8"))
         if path.suffix.lower() == ".json":
             return read_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

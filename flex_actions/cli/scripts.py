@@ -1,7 +1,6 @@
 """`run`: many invocations, one a line, in sessions that stay open."""
 
 import contextlib
-import math
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, BinaryIO, Final
@@ -11,10 +10,11 @@ import click
 
 from ..attachments import ROLES, Role
 from ..backends import open_backend
-from ..errors import ActionError
+from ..errors import ActionError, brief
 from ..nearest import did_you_mean
 from ..outbox import Sent
 from ..ports import Backend
+from ..registry import is_duration
 from ..session import Session
 from . import exits
 from .app import command, main
@@ -212,6 +212,6 @@ def _read(facts: Mapping[str, Any]) -> Line:
 def _seconds(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise _invalid(f"timeoutS must be a number above 0, not {value!a}.")
+    if not is_duration(value) or not value:
+        raise _invalid(f"timeoutS must be a number above 0 and below 1e9, not {brief(value)}.")
     return float(value)

@@ -166,11 +166,11 @@ async def any_unicode_comes_back_unchanged(backend: Backend, clock: ManualClock)
 
 @check
 async def names_and_types_are_plain(backend: Backend, clock: ManualClock) -> None:
-    """A unique name with control characters or like a sid, and a type that is no word, raise invalid_payload.
+    """A unique name with control characters, like a sid or too long, and a type that is no word, raise invalid_payload.
 
     A type is kept in lower case, without spaces around it.
     """
-    for name in ("a\nb", "x\0y", "\x1b[2J", UNKNOWN, UNKNOWN.upper(), UNKNOWN + "0", "CH12", "CH0123456789"):
+    for name in ("a\nb", "x\0y", "\x1b[2J", UNKNOWN, UNKNOWN.upper(), UNKNOWN + "0", "CH12", "CH0123456789", "x" * 257):
         async with refused("invalid_payload"):
             await backend.create_channel(creator="ada", unique_name=name)
     for kind in ("", " ", "a b", "web\n\0", "x" * 65):
