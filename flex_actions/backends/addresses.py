@@ -21,6 +21,7 @@ class Addresses(Tables):
 
     def set_public_url(self, url: str | None) -> str | None:
         """Keep or, with None, forget the public URL; the one that was kept before."""
+        self.must_be_writable()
         before = self.public_url()
         self.db.execute("DELETE FROM setting WHERE name = 'public_url'")
         if url is not None:

@@ -53,6 +53,7 @@ class StoreBackend(ABC):
         self._public_url = configured_public_url(public_url)
         self._uploads: dict[str, Upload] = {}
         self._just_seen: tuple[str, str, int] | None = None  # channel, member and row number, for one step of the loop
+        self._read_only = False
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -105,6 +106,7 @@ class StoreBackend(ABC):
             return
         self._feed = await self._open()
         try:
+            self._read_only = self._look(lambda store: store.read_only)
             await self.purge()
         except BaseException:
             await self.close()
@@ -168,7 +170,7 @@ class StoreBackend(ABC):
         if member is None:
             return self._look(lambda store: store.find_channel(channel)[1])
         number, found = self._look(lambda store: store.find_channel_of(channel, member))
-        if found.state == "active":
+        if found.state == "active" and not self._read_only:
             self._just_seen = channel, member, number
             asyncio.get_running_loop().call_soon(self._forget_seen)
         return found
