@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from .presence import claim
+from .presence import LOCK, claim
 
 # In the folder of a chat that is replaced while it is in use.
 HIDDEN: Final = ".restoring"
@@ -32,21 +32,35 @@ def aside(prefix: str) -> Iterator[str]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
-def remove_leftovers(prefix: str) -> None:
-    """Remove folders of this prefix that nobody builds in any more."""
+def remove_leftovers(prefix: str, *, alone: bool = False) -> None:
+    """Remove folders of this prefix that nobody builds in any more; all of them if the caller knows to be alone."""
     parent, name = os.path.split(prefix)
     ours = re.compile(re.escape(name) + r"-[0-9a-f]{16}\Z")
     with os.scandir(parent) as entries:
         found = [e.path for e in entries if ours.match(e.name) and e.is_dir(follow_symlinks=False)]
     for path in found:
         with contextlib.suppress(OSError):
-            if os.name == "nt" or not os.path.exists(os.path.join(path, "lock")):
-                # Nothing says whether somebody is at it.
+            if alone:
+                _remove(path)
+            elif os.name == "nt" or not os.path.exists(os.path.join(path, LOCK)):
+                # Somebody may have begun just now; without a lock nothing is in it yet, or any more.
                 if time.time() - os.stat(path).st_mtime > _HOUR_S:
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove(path)
             elif (descriptor := claim(path)) is not None:
                 os.close(descriptor)
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        # The lock last: what is left by whoever is killed here can be told from what somebody begins just now.
+        for name in sorted(os.listdir(path), key=LOCK.__eq__):
+            inner = os.path.join(path, name)
+            if os.path.isdir(inner):
+                shutil.rmtree(inner)
+            else:
+                os.unlink(inner)
+        os.rmdir(path)

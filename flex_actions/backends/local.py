@@ -165,7 +165,7 @@ class LocalBackend(StoreBackend):
 
     def _tidy(self) -> None:
         self._folder.sweep_parts()
-        remove_leftovers(os.path.join(self.path, HIDDEN))
+        remove_leftovers(os.path.join(self.path, HIDDEN), alone=True)
         if self._presence.crashed or self._reading.is_small(_SMALL):
             self._folder.sweep(self._reading.has_media)
 

@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows: nobody can know to be alone there, so nothing is swept
     fcntl = None
 
-_LOCK: Final = "lock"
+LOCK: Final = "lock"
 # Somebody who is alone tidies up, puts a restored chat in place, or copies a damaged database.
 _WAIT_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.02
@@ -25,7 +25,7 @@ class Presence:
     """Holds the shared lock from `enter` to `leave`. Blocks; for worker threads."""
 
     def __init__(self, root: str) -> None:
-        self._path = os.path.join(root, _LOCK)
+        self._path = os.path.join(root, LOCK)
         self._folder = os.path.join(root, "open")
         self._marker = os.path.join(self._folder, secrets.token_hex(8))
         self._descriptor: int | None = None
@@ -115,7 +115,7 @@ def keeping_out(root: str) -> Iterator[None]:
 
 def claim(folder: str) -> int | None:
     """Lock a folder that is being built; the descriptor to close in the end, None if somebody builds in it just now."""
-    descriptor = os.open(os.path.join(folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
     if fcntl is None or _try(descriptor, fcntl.LOCK_EX):
         return descriptor
     os.close(descriptor)
@@ -135,7 +135,7 @@ def in_use(why: str = "Somebody has the chat open.") -> ActionError:
 def _open(root: str) -> int | None:
     # Without the file nobody has the store open, and who only reads makes none.
     try:
-        return None if fcntl is None else os.open(os.path.join(root, _LOCK), os.O_RDONLY)
+        return None if fcntl is None else os.open(os.path.join(root, LOCK), os.O_RDONLY)
     except FileNotFoundError:
         return None
 
