@@ -4,6 +4,16 @@ from . import signals
 from .actions import Actions
 from .attachments import InputView, Sent
 from .backends import open_backend
+from .backends.upkeep import (
+    BackupReport,
+    Finding,
+    RescueReport,
+    RestoreReport,
+    backup_store,
+    check_store,
+    rescue_store,
+    restore_store,
+)
 from .chat_actions import ChatActions
 from .clock import Clock, Ids
 from .config import Config
@@ -66,6 +76,7 @@ __all__ = [
     "AttachmentPolicy",
     "AttachmentRefused",
     "Backend",
+    "BackupReport",
     "Capabilities",
     "Channel",
     "ChatActions",
@@ -77,6 +88,7 @@ __all__ = [
     "Draft",
     "Event",
     "File",
+    "Finding",
     "Handle",
     "Hook",
     "HookFailed",
@@ -95,6 +107,8 @@ __all__ = [
     "Plugin",
     "Posted",
     "RegistrationError",
+    "RescueReport",
+    "RestoreReport",
     "SendMediaMessagePayload",
     "SendMessagePayload",
     "SendTypingPayload",
@@ -104,10 +118,14 @@ __all__ = [
     "Settled",
     "SyncSession",
     "Verdict",
+    "backup_store",
+    "check_store",
     "connect",
     "connect_sync",
     "current_invocation",
     "open_backend",
     "payload_update",
+    "rescue_store",
+    "restore_store",
     "signals",
 ]

@@ -108,11 +108,11 @@ async def rescue(options: Options, dest: str) -> None:
         most = "up to " if table == "message" else ""
         say(f"{table:<12} {count} saved{f', {most}{lost} lost' if lost else ''}")
     if done.unreadable_pages:
-        say(f"{done.unreadable_pages} pages of the database cannot be read.")
+        say(f"Pages of the database that cannot be read: {done.unreadable_pages}.")
     if done.stand_in_channels:
-        say(f"{done.stand_in_channels} channels have lost their name and type.")
+        say(f"Without its name and type: {counted(done.stand_in_channels, 'channel')}.")
     if done.files_without_message:
-        say(f"{done.files_without_message} files without a message lie in {shown(done.path)}/lost.")
+        say(f"{counted(done.files_without_message, 'file')} without a message: {shown(done.path)}/lost.")
     if done.new_secrets:
         say("Secrets were lost: links given earlier are void, and keys of sends may be.")
 

@@ -176,7 +176,9 @@ def copy_as_is(source: str, target: str, work: Work) -> None:
 def _chunks(path: str) -> Iterator[bytes]:
     """A file's content; what cannot be read is cut off, which its hash tells."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0))
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        # A pipe in a file's place must not keep us waiting.
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk

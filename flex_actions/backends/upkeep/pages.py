@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
+from .work import Work
+
 _MAGIC: Final = b"SQLite format 3\0"
 _USUAL_PAGE_BYTES: Final = 4096
 _SIZES: Final = frozenset(1 << n for n in range(9, 17))
@@ -24,6 +26,7 @@ class Pages:
 
     Args:
         path: the database; its log lies beside it. Nobody may have it open.
+        work: what to ask and tell.
 
     Attributes:
         size: bytes a page.
@@ -32,7 +35,8 @@ class Pages:
         damaged_frames: frames of the log that cannot be used.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, work: Work) -> None:
+        self._work = work
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._log: BinaryIO | None = None
         self._frames: dict[int, int] = {}
@@ -102,8 +106,9 @@ class Pages:
 
     def _raw_frames(self) -> Iterator[tuple[int, bytes]]:
         assert self._log is not None
-        offset = _LOG_HEAD
+        offset, end = _LOG_HEAD, os.fstat(self._log.fileno()).st_size
         while True:
+            self._work.tell("log", offset, end)
             self._log.seek(offset)
             frame = self._log.read(_FRAME_HEAD + self.size)
             if len(frame) < _FRAME_HEAD + self.size:

@@ -40,7 +40,7 @@ def rescue(url: str, dest: str, work: Work, now: float) -> RescueReport:
 
 def deleted_messages(source: str, work: Work) -> set[str]:
     """The messages of a damaged store of which it can still be read that they were deleted. Nobody may have it open."""
-    with contextlib.closing(Pages(os.path.join(source, DATABASE))) as pages:
+    with contextlib.closing(Pages(os.path.join(source, DATABASE), work)) as pages:
         return {sid for found in Salvage(pages, work).rows() if (sid := _deleted(found)) is not None}
 
 
@@ -97,7 +97,7 @@ class _Rescue:
         copy.execute("BEGIN")
         trigger = mending.take_trigger(copy)
         mending.begin(copy)
-        with contextlib.closing(Pages(os.path.join(self._source, DATABASE))) as pages:
+        with contextlib.closing(Pages(os.path.join(self._source, DATABASE), self._work)) as pages:
             application, version = pages.version()
             if application == sql.APPLICATION_ID and version > sql.VERSION:
                 raise sql.too_new(version)

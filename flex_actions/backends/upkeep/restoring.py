@@ -45,7 +45,7 @@ def restore(url: str, given: str, replace: bool, work: Work, now: float) -> Rest
             hint="With --replace it is moved aside, and the backup takes its place.",
             details={"folder": target},
         )
-    return _exchange(target, source, work, now)
+    return _exchange(os.path.realpath(target), source, work, now)
 
 
 def _what_is_at(target: str, work: Work) -> tuple[Literal["nothing", "empty", "chat", "damaged"], str]:
