@@ -18,6 +18,7 @@ from .sources import PAGE_ROWS
 
 # Followers in other processes look at whatever changed; after so many events at once, they look at everything.
 _GAP: Final = 2000
+_AT_ONCE: Final = 10_000
 _CHANNEL: Final = "id, sid, unique_name, channel_type, state, created_by, created_at"
 _MESSAGE: Final = (
     "id, sid, channel, idx, deleted, author, body, attributes, created_at,"
@@ -105,13 +106,28 @@ def replace_rows(db: sqlite3.Connection) -> None:
     db.execute(
         f"INSERT INTO main.member ({member}) SELECT {member} FROM backup.member WHERE id NOT IN {same} ORDER BY id"
     )
-    for table, columns in (("message", _MESSAGE), ("event", _EVENT), ("idempotency", _KEY)):
-        db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM backup.{table}")
+    _insert_all(db, "message", _MESSAGE, "id", -1)
+    _insert_all(db, "event", _EVENT, "seq", -1)
+    _insert_all(db, "idempotency", _KEY, "digest", b"")
     db.execute("DELETE FROM main.setting WHERE name = 'read_only'")
     db.execute("INSERT OR REPLACE INTO main.setting (name, value) VALUES (?, ?)", (RESTORED, secrets.token_hex(16)))
     db.execute("DROP TABLE temp.position")
     db.execute("DROP TABLE temp.same_member")
     db.execute(trigger)
+
+
+def _insert_all(db: sqlite3.Connection, table: str, columns: str, key: str, after: int | bytes) -> None:
+    """Some at a time: SQLite keeps in memory what a single statement has changed, to take it back."""
+    while True:
+        some = f"SELECT {key} FROM backup.{table} WHERE {key} > ? ORDER BY {key} LIMIT {_AT_ONCE}"
+        ((last,),) = db.execute(f"SELECT max({key}) FROM ({some})", (after,)).fetchall()
+        if last is None:
+            return
+        db.execute(
+            f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM backup.{table} WHERE {key} > ? AND {key} <= ?",
+            (after, last),
+        )
+        after = last
 
 
 def _set_sequences(db: sqlite3.Connection) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    import sqlite3
 
 T = TypeVar("T")
 OnProgress = Callable[[str, int, int], None]
@@ -49,13 +51,13 @@ class Work:
         on_progress(*self._newest)
 
     @contextlib.contextmanager
-    def watching(self, db: sqlite3.Connection) -> Iterator[None]:
+    def watching(self, db: "sqlite3.Connection") -> Iterator[None]:
         """Whatever the connection does inside ends soon after the caller has given up."""
         db.set_progress_handler(lambda: self.stopped, _SQLITE_STEPS)
         try:
             yield
-        except sqlite3.Error:
-            self.go_on()
+        except Exception:
+            self.go_on()  # what SQLite says of having been stopped is no error
             raise
         finally:
             db.set_progress_handler(None, 0)
