@@ -79,7 +79,7 @@ def test_check_ends_with_3_if_there_is_a_problem(messages, chat):
     result = cli("store", "check", "--deep", code=3)
     assert "problem  files: Of 12 files: 1 wrong hash. Restore a backup" in result.stdout
     finding = next(f for f in cli_json("store", "check", "--deep", code=3) if f["level"] == "problem")
-    assert finding["details"]["wrong_hash_sids"] == [messages[1].media.sid]
+    assert finding["details"]["wrongHashSids"] == [messages[1].media.sid]
 
 
 def test_check_of_what_is_no_database_ends_with_3(messages, chat):

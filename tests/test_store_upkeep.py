@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from stores import add, bytes_in, child, everything, file_of, filled, tree
 
-from flex_actions.backends import open_backend, presence, sql
+from flex_actions.backends import asides, open_backend, presence, sql
 from flex_actions.backends.local import DATABASE, LocalBackend
 from flex_actions.backends.upkeep import backup_store, check_store, copying, replacing, restore_store, sources
 from flex_actions.clock import ManualClock
@@ -847,6 +849,54 @@ async def test_a_file_that_is_damaged_in_the_chat_is_whole_again(chat, url, copy
     assert await problems(chat) == {}
 
 
+async def test_one_restore_at_a_time(chat, url, copy, refused):
+    await filled(chat)
+    await backup_store(url, copy)
+    with asides.aside(str(chat / asides.HIDDEN)):  # as another process would hold it
+        before = tree(chat)
+        with refused("store_in_use"):
+            await restore_store(url, copy, replace=True)
+        assert {k: v for k, v in tree(chat).items() if "sqlite3" not in k} == {
+            k: v for k, v in before.items() if "sqlite3" not in k
+        }
+    await restore_store(url, copy, replace=True)
+
+
+async def test_files_stay_if_the_rows_cannot_be_replaced(chat, url, copy, monkeypatch, refused):
+    files = [m for m in await filled(chat) if m.media is not None]
+    await backup_store(url, copy)
+    async with open_backend(url) as backend:
+        await backend.delete_message("x0", files[0].sid)
+        (later,) = await add(backend, "x0", b"later")
+    names = {p.name for p in (chat / "media").rglob("ME*")}
+    file_of(chat, files[1]).unlink()
+
+    def fails(db):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(replacing.exchange, "replace_rows", fails)
+    with pytest.raises(ActionError):
+        await restore_store(url, copy, replace=True)
+    # What was staged for the new chat is gone again; what the old one has is there.
+    assert {p.name for p in (chat / "media").rglob("ME*")} == names - {files[1].media.sid}
+    assert later.sid in await _messages_without_files(chat)
+
+
+async def _messages_without_files(folder):
+    async with open_backend(f"local:{folder}") as backend:
+        return {m.sid for c in await backend.list_channels() for m in await backend.list_messages(c.sid)}
+
+
+async def test_a_pipe_in_a_file_s_place_keeps_nobody_waiting(chat, url, copy, refused):
+    files = [m for m in await filled(chat) if m.media is not None]
+    file_of(chat, files[0]).unlink()
+    os.mkfifo(file_of(chat, files[0]))
+    assert (await problems(chat))["files"].details["wrong_size"] == 1
+    async with asyncio.timeout(60):
+        with refused("media_corrupt"):
+            await backup_store(url, copy)
+
+
 async def test_an_upload_under_way_survives_a_restore(chat, url, copy):
     await filled(chat)
     await backup_store(url, copy)
@@ -977,45 +1027,75 @@ async def test_a_restore_over_damage_killed_anywhere_leaves_one_of_both_whole(ch
 # A disk that is full
 
 
-@pytest.fixture
-def small(tmp_path):
-    """A disk of 1 MB, as a folder; without mounting, a call that fails as it would there."""
+class SmallDisk:
+    """A real one in memory, of 1 MB."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def begin(self):
+        """From here on it counts."""
+
+
+class FeignedDisk(SmallDisk):
+    """Where none can be mounted: what is written fails as it would on a full one."""
+
+    def begin(self):
+        real, left = os.write, 1_000_000
+
+        def write(descriptor, data):
+            nonlocal left
+            left -= len(data)
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, data)
+
+        self.patch.setattr(os, "write", write)
+
+
+@pytest.fixture(params=["real", "feigned"])
+def small(request, tmp_path, monkeypatch):
+    """A disk with room for 1 MB."""
     path = tmp_path / "small"
     path.mkdir()
-    if subprocess.call(
+    mounted = request.param == "real" and not subprocess.call(
         ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(path)], stderr=subprocess.DEVNULL
-    ):
-        pytest.fail("these tests need a disk of their own: run them where tmpfs can be mounted")
-    yield path
-    subprocess.check_call(["umount", "-l", str(path)])
+    )
+    disk = (SmallDisk if mounted else FeignedDisk)(path)
+    disk.patch = monkeypatch
+    yield disk
+    if mounted:
+        subprocess.check_call(["umount", "-l", str(path)])
 
 
 async def test_a_disk_that_fills_up_during_a_backup_is_told_and_left_clean(chat, url, small, refused):
     async with open_backend(url) as backend:
         await backend.create_channel(creator="ada", unique_name="x0")
         await add(backend, "x0", *(os.urandom(300_000) for _ in range(5)))
+        small.begin()
         with refused("store_full"):
-            await backup_store(url, small / "copy")
-    assert os.listdir(small) == []
+            await backup_store(url, small.path / "copy")
+    assert os.listdir(small.path) == []
 
 
 async def test_a_disk_that_fills_up_during_a_restore_changes_nothing(chat, url, small, copy, refused):
     async with open_backend(url) as backend:
         await backend.create_channel(creator="ada", unique_name="x0")
         await add(backend, "x0", "first")
-    target = small / "chat"
+    target = small.path / "chat"
     await backup_store(url, copy)
     await restore_store(f"local:{target}", copy)
     before = await everything(target)
     async with open_backend(url) as backend:
         await add(backend, "x0", *(os.urandom(300_000) for _ in range(5)))
     await backup_store(url, copy.with_name("large"))
+    small.begin()
     with refused("store_full"):
         await restore_store(f"local:{target}", copy.with_name("large"), replace=True)
     with refused("store_full"):
-        await restore_store(f"local:{small / 'new'}", copy.with_name("large"))
+        await restore_store(f"local:{small.path / 'new'}", copy.with_name("large"))
     assert await everything(target) == before
-    assert os.listdir(small) == ["chat"]
+    assert os.listdir(small.path) == ["chat"]
     assert await problems(target) == {}
 
 
@@ -1054,7 +1134,7 @@ def test_a_finding_names_no_text_and_no_name(chat):
             file_of(chat, message).unlink()
         return await check_store(f"local:{chat}", deep=True)
 
-    told = str(asyncio.run(run()))
+    told = re.sub(r"ME[0-9a-f]{32}", "", str(asyncio.run(run())))
     assert [word for word in ("a.bin", "ada", "carl", "text 0") if word in told] == []
 
 
@@ -1072,3 +1152,18 @@ def test_the_hash_of_a_copied_file_is_compared(chat):
 
     named, sid = asyncio.run(run())
     assert named == [sid]
+
+
+async def test_the_progress_of_a_backup_grows_within_a_file_and_ends_at_the_whole(chat, url, copy):
+    async with open_backend(url) as backend:
+        await backend.create_channel(creator="ada", unique_name="x0")
+        await add(backend, "x0", bytes(5 << 20), b"small")
+    told = []
+
+    def note(*facts):
+        told.append(facts)
+
+    await backup_store(url, copy, on_progress=note)
+    done = [done for what, done, _ in told if what == "files"]
+    assert done == sorted(done)
+    assert told[-1] == ("files", (5 << 20) + 5, (5 << 20) + 5)

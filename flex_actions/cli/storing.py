@@ -6,11 +6,12 @@ from ..backends.findings import Finding
 from ..backends.upkeep import backup_store, check_store, rescue_store, restore_store
 from ..backends.upkeep.reports import counted
 from ..notifications import readable_size
+from ..payloads import camel
 from . import exits
 from .app import NearestGroup, command, main
 from .options import Options, shared_options
 from .progress import work_shown
-from .render import listed, put, put_json, say, shown
+from .render import jsonable, listed, put, put_json, say, shown
 from .sessions import must_be_there
 
 
@@ -37,7 +38,7 @@ async def check(options: Options, deep: bool) -> None:
         found = await check_store(options.chat, deep=deep, on_progress=on_progress)
     for finding in found:
         if options.as_json:
-            put_json(finding)
+            put_json({**jsonable(finding), "details": {camel(key): value for key, value in finding.details.items()}})
         else:
             put(_line(finding))
     if any(finding.level == "problem" for finding in found):

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -101,7 +102,8 @@ class FileCopies:
         self._source = source
         self._keep = keep
         self._work = work
-        self.done_bytes = 0
+        self._done_bytes = 0
+        self._counting = threading.Lock()
 
     def copy(self, copied: sqlite3.Connection, live: sqlite3.Connection) -> list[Wanted]:
         """Copy all that the rows of `copied` want; those that are damaged or missing, though `live` wants them still.
@@ -111,23 +113,28 @@ class FileCopies:
         total, bad = wanted_bytes(copied), []
         with concurrent.futures.ThreadPoolExecutor(_THREADS, "flex-actions-copy") as pool:
             one = functools.partial(self._copy, total=total)
-            for page in wanted_files(copied):
-                whole = list(pool.map(one, page))
-                failed = (wanted for wanted, fine in zip(page, whole, strict=True) if not fine)
-                bad += [wanted for wanted in failed if still_wanted(live, wanted.sid)]
+            try:
+                for page in wanted_files(copied):
+                    whole = list(pool.map(one, page))
+                    failed = (wanted for wanted, fine in zip(page, whole, strict=True) if not fine)
+                    bad += [wanted for wanted in failed if still_wanted(live, wanted.sid)]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         return bad
 
     def _copy(self, wanted: Wanted, total: int) -> bool:
-        folder = self._keep(wanted)
-        fine = copy_file(
-            stored_at(self._source, wanted.sid), folder and stored_at(folder, wanted.sid), wanted, self._tell
-        )
-        self.done_bytes += wanted.size_bytes
-        self._work.tell("files", self.done_bytes, total)
-        return fine
+        seen = 0
 
-    def _tell(self, _: int) -> None:
-        self._work.go_on()
+        def tell(count: int) -> None:
+            nonlocal seen
+            with self._counting:
+                self._done_bytes += count - seen
+                self._work.tell("files", min(self._done_bytes, total), total)
+            seen = count
+
+        folder = self._keep(wanted)
+        return copy_file(stored_at(self._source, wanted.sid), folder and stored_at(folder, wanted.sid), wanted, tell)
 
 
 def stored_at(folder: str, sid: str) -> str:

@@ -56,26 +56,39 @@ def would_be_lost(target: str, live: sqlite3.Connection) -> ActionError:
     )
 
 
-# What was deleted here, by its row or by the memory of an earlier restore, and is there in the backup.
-DELETED_HERE: Final = (
-    "SELECT b.sid FROM main.message m CROSS JOIN backup.message b ON b.sid = m.sid WHERE m.deleted AND NOT b.deleted"
-    " UNION ALL"
-    " SELECT b.sid FROM main.erased e CROSS JOIN backup.message b ON b.sid = e.message_sid WHERE NOT b.deleted"
+# What was deleted here, by its row or by the memory of an earlier restore, and is there in the backup; with the place
+# to go on behind.
+_DELETED_HERE: Final[tuple[tuple[str, str | int], ...]] = (
+    (
+        "SELECT m.id, b.sid FROM main.message m CROSS JOIN backup.message b ON b.sid = m.sid"
+        " WHERE m.id > ? AND m.deleted AND NOT b.deleted ORDER BY m.id LIMIT ?",
+        -1,
+    ),
+    (
+        "SELECT b.sid, b.sid FROM main.erased e CROSS JOIN backup.message b ON b.sid = e.message_sid"
+        " WHERE e.message_sid > ? AND NOT b.deleted ORDER BY e.message_sid LIMIT ?",
+        "",
+    ),
 )
+
+
+def deleted_here(live: sqlite3.Connection) -> list[str]:
+    """The messages of the attached backup that have been deleted here."""
+    return [sid for statement, begin in _DELETED_HERE for _, sid in live.execute(statement, (begin, -1)).fetchall()]
 
 
 def forget_here(live: sqlite3.Connection, copy: sqlite3.Connection, path: str) -> None:
     """Delete in the copy what was deleted here."""
     store = Store(copy, RANDOM_IDS)
     with attached(live, path):
-        while True:
-            sids = live.execute(f"{DELETED_HERE} LIMIT {PAGE_ROWS}").fetchall()
-            if not sids:
-                return
-            copy.execute("BEGIN")
-            for (sid,) in sids:
-                store.erase(sid)
-            copy.execute("COMMIT")
+        for statement, begin in _DELETED_HERE:
+            after = begin
+            while rows := live.execute(statement, (after, PAGE_ROWS)).fetchall():
+                copy.execute("BEGIN")
+                for _, sid in rows:
+                    store.erase(sid)
+                copy.execute("COMMIT")
+                after = rows[-1][0]
 
 
 def replace_rows(db: sqlite3.Connection) -> None:

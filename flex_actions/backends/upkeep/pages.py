@@ -3,6 +3,7 @@
 See https://www.sqlite.org/fileformat2.html for the format.
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -63,10 +64,15 @@ class Pages:
     def page(self, number: int) -> bytes:
         """A page, from 1; shorter than `size` where the file ends."""
         if number in self._frames and self._log is not None:
-            self._log.seek(self._frames[number])
-            return self._log.read(self.size)
-        self._file.seek((number - 1) * self.size)
-        return self._file.read(self.size)
+            return self._read(self._log, self._frames[number], self.size)
+        return self._read(self._file, (number - 1) * self.size, self.size)
+
+    def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
+        # A disk that cannot read one page may read the next.
+        with contextlib.suppress(OSError):
+            file.seek(offset)
+            return file.read(size)
+        return b""
 
     def version(self) -> tuple[int, int]:
         """Application id and format, as far as they can be read."""
@@ -109,8 +115,7 @@ class Pages:
         offset, end = _LOG_HEAD, os.fstat(self._log.fileno()).st_size
         while True:
             self._work.tell("log", offset, end)
-            self._log.seek(offset)
-            frame = self._log.read(_FRAME_HEAD + self.size)
+            frame = self._read(self._log, offset, _FRAME_HEAD + self.size)
             if len(frame) < _FRAME_HEAD + self.size:
                 return
             yield offset, frame

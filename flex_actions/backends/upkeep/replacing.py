@@ -28,6 +28,8 @@ def replace_chat(target: str, source: str, work: Work, now: float, *, replace: b
     with contextlib.ExitStack() as stack:
         presence = _entered(target, stack)
         folder = stack.enter_context(aside(os.path.join(target, HIDDEN)))
+        if any(name.startswith(f"{HIDDEN}-") and name != os.path.basename(folder) for name in os.listdir(target)):
+            raise in_use("Another restore of the chat is under way.")
         live = _opened(target, stack)
         path = os.path.join(folder, "backup.sqlite3")
         swap = _Swap(target, folder, live, presence, work)
@@ -47,7 +49,7 @@ def replace_chat(target: str, source: str, work: Work, now: float, *, replace: b
         copying.purge(path, work, now)
         with exchange.attached(live, path):
             swap.run()
-        return RestoreReport(target, *counts(live), replaced="chat", log_emptied=_empty_log(live))
+        return RestoreReport(target, *counts(live), replaced="chat", log_emptied=_empty_log(live, work))
 
 
 def _entered(target: str, stack: contextlib.ExitStack) -> Presence:
@@ -103,10 +105,9 @@ class _Swap:
 
     def must_fit(self) -> None:
         """Raise `store_in_use` if the backup is of another chat, and others have this one open."""
-        try:
-            self._same_secret()
-        finally:
-            self._let_in()
+        self._same_secret()
+        if self._presence.alone:
+            self._presence.let_in()
 
     def run(self) -> None:
         """Put the files there, then the rows, then remove the files that no row wants any more."""
@@ -138,7 +139,7 @@ class _Swap:
         _begin(db, self._work)
         try:
             secret = self._same_secret()
-            late = [sid for (sid,) in db.execute(exchange.DELETED_HERE).fetchall()]
+            late = exchange.deleted_here(db)
             self._note_unwanted()
             exchange.replace_rows(db)
             if secret is not None:
@@ -151,19 +152,13 @@ class _Swap:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        finally:
-            self._let_in()
         return files
-
-    def _let_in(self) -> None:
-        if self._presence.alone:
-            self._presence.let_in()
 
     def _same_secret(self) -> bytes | None:
         """The secret to take over, if there is another one.
 
         The idempotency rows need the secret they were made with, and other processes know only their own. So nobody
-        else may be there then, and nobody comes until `_let_in`.
+        else may be there then, and nobody comes before we have left.
         """
         statement = "SELECT value FROM {}.secret WHERE purpose = 'idempotency' ORDER BY id"
         ours, theirs = (self._live.execute(statement.format(s)).fetchall()[0][0] for s in ("main", "backup"))
@@ -205,9 +200,11 @@ def _begin(db: sqlite3.Connection, work: Work) -> None:
             return
 
 
-def _empty_log(live: sqlite3.Connection) -> bool:
+def _empty_log(live: sqlite3.Connection, work: Work) -> bool:
     """Take the old pages out of the log; whether nobody's reading kept them there."""
     for _ in range(_TRIES):
+        if work.stopped:
+            break
         with contextlib.suppress(sqlite3.Error):
             ((busy, _, _),) = live.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if not busy:
