@@ -46,8 +46,10 @@ def intact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("intact") / "chat"
 
     async def make():
-        await filled(folder, channels=4, messages=30)
+        await filled(folder, channels=4, messages=5)
         async with open_backend(f"local:{folder}") as backend:
+            for i in range(40):
+                await asyncio.gather(*(add(backend, f"x{j}", f"text {i} of {j} " * 20) for j in range(4)))
             long = (await add(backend, "x0", "long " * 5000, "deleted text"))[1]
             await backend.delete_message("x0", long.sid)
         return await everything(folder)
@@ -111,7 +113,7 @@ async def test_without_its_header_all_of_a_chat_is_rescued(intact, chat, copy, l
     assert found == whole
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 async def test_whatever_page_is_overwritten_the_rest_is_rescued(intact, tmp_path_factory, data):
     """From any place, over any length: what does not lie there is in the copy, and nothing that never was."""
