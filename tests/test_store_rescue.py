@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import time
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -54,7 +55,14 @@ def intact(tmp_path_factory):
             await backend.delete_message("x0", long.sid)
         return await everything(folder)
 
-    return folder, asyncio.run(make())
+    return Intact((folder, asyncio.run(make())))
+
+
+class Intact(tuple):
+    """Told in a word: Hypothesis writes the arguments of an example that fails."""
+
+    def __repr__(self):
+        return "intact"
 
 
 async def problems(folder):
@@ -136,7 +144,9 @@ def test_whatever_page_is_overwritten_the_rest_is_rescued(intact, tmp_path_facto
     known, there = messages_of(whole), messages_of(found)
     assert set(there) <= set(known)
     # At most three pages are hit: each holds up to 13 messages, or a part of the long one.
-    assert sum(there.get(sid) == message for sid, message in known.items()) >= len(known) - 40
+    # Where a channel's row and index are both hit, another one stands in for it.
+    same = [sid for sid in there if attrs.evolve(there[sid], channel_sid=known[sid].channel_sid) == known[sid]]
+    assert len(same) >= len(known) - 40
     assert (wrong, report.saved["channel"] >= 4) == ([], True)
     shutil.rmtree(work)
 
