@@ -25,6 +25,7 @@ from .sources import must_be_whole
 from .work import Work
 
 LOST: Final = "lost"
+_NO_VERSION: Final = 1000
 _COLUMNS: Final = {"secret": 3, "channel": 8, "member": 4, "message": 14, "event": 6, "idempotency": 6, "setting": 4}
 
 
@@ -99,7 +100,8 @@ class _Rescue:
         mending.begin(copy)
         with contextlib.closing(Pages(os.path.join(self._source, DATABASE), self._work)) as pages:
             application, version = pages.version()
-            if application == sql.APPLICATION_ID and version > sql.VERSION:
+            # A damaged header can say anything.
+            if application == sql.APPLICATION_ID and sql.VERSION < version < _NO_VERSION:
                 raise sql.too_new(version)
             salvage = Salvage(pages, self._work)
             for found in salvage.rows():
