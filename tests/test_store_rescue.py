@@ -140,7 +140,13 @@ def test_whatever_page_is_overwritten_the_rest_is_rescued(intact, tmp_path_facto
         report = await rescue_store(f"local:{work / 'chat'}", work / "copy")
         return report, await everything(work / "copy"), await problems(work / "copy")
 
-    report, found, wrong = asyncio.run(run())
+    try:
+        report, found, wrong = asyncio.run(run())
+    except ActionError as error:
+        # A format number that became another small one is that of a newer store.
+        assert error.code == "store_version"
+        assert 60 <= place * ((folder / DATABASE).stat().st_size - 1) // 10**6 + length <= 64
+        return
     known, there = messages_of(whole), messages_of(found)
     assert set(there) <= set(known)
     # At most three pages are hit: each holds up to 13 messages, or a part of the long one.
