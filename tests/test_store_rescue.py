@@ -126,6 +126,7 @@ async def test_without_its_header_all_of_a_chat_is_rescued(intact, chat, copy, l
 def test_whatever_page_is_overwritten_the_rest_is_rescued(intact, tmp_path_factory, place, length, seed):
     """From any place (in millionths), over any length: what does not lie there is in the copy, and nothing new."""
     folder, whole = intact
+    whole_bytes = (folder / DATABASE).stat().st_size
     work = tmp_path_factory.mktemp("any")
     shutil.copytree(folder, work / "chat")
 
@@ -143,10 +144,9 @@ def test_whatever_page_is_overwritten_the_rest_is_rescued(intact, tmp_path_facto
     try:
         report, found, wrong = asyncio.run(run())
     except ActionError as error:
-        # A format number that became another small one is that of a newer store.
-        assert error.code == "store_version"
-        assert 60 <= place * ((folder / DATABASE).stat().st_size - 1) // 10**6 + length <= 64
-        return
+        if error.code != "store_version" or not 60 < place * (whole_bytes - 1) // 10**6 + length <= 64:
+            raise
+        return  # a format number that became another small one is that of a newer store
     known, there = messages_of(whole), messages_of(found)
     assert set(there) <= set(known)
     # At most three pages are hit: each holds up to 13 messages, or a part of the long one.
