@@ -4,6 +4,16 @@ from . import signals
 from .actions import Actions
 from .attachments import InputView
 from .backends import open_backend
+from .backends.upkeep import (
+    BackupReport,
+    Finding,
+    RescueReport,
+    RestoreReport,
+    backup_store,
+    check_store,
+    rescue_store,
+    restore_store,
+)
 from .chat_actions import ChatActions
 from .clock import Clock, Ids
 from .config import Config
@@ -68,6 +78,7 @@ __all__ = [
     "AttachmentPolicy",
     "AttachmentRefused",
     "Backend",
+    "BackupReport",
     "Capabilities",
     "Channel",
     "ChatActions",
@@ -79,6 +90,7 @@ __all__ = [
     "Draft",
     "Event",
     "File",
+    "Finding",
     "Handle",
     "Hook",
     "HookFailed",
@@ -97,6 +109,8 @@ __all__ = [
     "Plugin",
     "Posted",
     "RegistrationError",
+    "RescueReport",
+    "RestoreReport",
     "SendMediaMessagePayload",
     "SendMessagePayload",
     "SendTypingPayload",
@@ -106,11 +120,15 @@ __all__ = [
     "Settled",
     "SyncSession",
     "Verdict",
+    "backup_store",
+    "check_store",
     "configure_logs",
     "connect",
     "connect_sync",
     "current_invocation",
     "open_backend",
     "payload_update",
+    "rescue_store",
+    "restore_store",
     "signals",
 ]

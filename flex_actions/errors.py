@@ -58,6 +58,8 @@ CODES: Final[Mapping[str, str]] = {
     "invalid_cursor": "The event cursor was not made by this store.",
     "store_full": "The disk of the store is full.",
     "store_missing": "There is no chat at that place.",
+    "store_exists": "There is something at that place already.",
+    "store_in_use": "Others have the chat open, or keep it to themselves.",
     "store_readonly": "The store cannot be written.",
     "store_version": "The store was written by a newer version.",
     "store_corrupt": "The store is not a flex_actions store or is damaged.",

@@ -347,7 +347,8 @@ class Backend(Protocol):
         """What happens in a channel, as it happens, also in other processes; never ends by itself.
 
         `after=None` begins with the oldest event kept, a cursor behind that event. Raises `unknown_channel`,
-        `invalid_cursor` at the first step; `backend_unavailable` when the backend closes.
+        `invalid_cursor` at the first step; `backend_unavailable` when the backend closes; `unknown_channel` when a
+        restore has taken the channel away.
         """
 
     async def last_cursor(self, channel: str) -> str:

@@ -1,6 +1,7 @@
 """The guides tell all there is and nothing that is not."""
 
 import inspect
+import itertools
 import re
 from pathlib import Path
 from typing import get_args
@@ -131,7 +132,8 @@ def test_the_table_of_events_has_every_type():
 
 def test_the_readme_has_every_command():
     told = set(re.findall(r"\b[a-z-]+\b", read(README).partition("| command |")[2].partition("\n\n")[0]))
-    assert {*main.commands, *main.commands["channel"].commands} <= told
+    groups = (main.commands[name].commands for name in ("channel", "store"))
+    assert {*main.commands, *itertools.chain(*groups)} <= told
 
 
 def test_the_readme_has_every_exit_code():

@@ -22,6 +22,9 @@ class Addresses(Tables):
     def set_public_url(self, url: str | None) -> str | None:
         """Keep or, with None, forget the public URL; the one that was kept before."""
         before = self.public_url()
+        if url == before:
+            return before
+        self.must_be_writable()
         self.db.execute("DELETE FROM setting WHERE name = 'public_url'")
         if url is not None:
             self.db.execute("INSERT INTO setting (name, value) VALUES ('public_url', ?)", (url,))

@@ -57,6 +57,7 @@ class StoreBackend(ABC):
         # Sids of channels, by their name and who could write there when last asked: a small upload goes by that, since
         # its post asks once more anyway.
         self._writable_seen: dict[tuple[str, str], str] = {}
+        self._read_only = False
         self._feed: Feed | None = None
         self._hourly: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -109,6 +110,7 @@ class StoreBackend(ABC):
             return
         self._feed = await self._open()
         try:
+            self._read_only = self._look(lambda store: store.read_only)
             await self.purge()
         except BaseException:
             await self.close()
@@ -172,7 +174,7 @@ class StoreBackend(ABC):
         if member is None:
             return self._look(lambda store: store.find_channel(channel)[1])
         _, found = self._look(lambda store: store.find_channel_of(channel, member))
-        if found.state == "active":
+        if found.state == "active" and not self._read_only:
             self._note_writable(channel, member, found.sid)
         return found
 

@@ -17,6 +17,7 @@ class Channels(Tables):
 
     def create_channel(self, draft: Channel) -> Channel:
         """Add a channel, its creator and their events. Raises `channel_exists`."""
+        self.must_be_writable()
         name = draft.unique_name
         if name is not None and self._one("SELECT 1 FROM channel WHERE unique_name = ?", name):
             raise ActionError("channel_exists", f"A channel named {brief(name)} exists.", details={"name": name})
@@ -34,9 +35,7 @@ class Channels(Tables):
         """A channel and its row number. Raises `unknown_channel`."""
         row = self._one(f"SELECT c.id, {CHANNEL} FROM channel c WHERE c.{_named_by(channel)} = ?", channel)
         if row is None:
-            raise ActionError(
-                "unknown_channel", f"There is no channel {brief(channel)}.", details={"channel": as_text(channel)}
-            )
+            raise unknown_channel(channel)
         return row[0], to_channel(row[1:])
 
     def find_channel_of(self, channel: str, member: str) -> tuple[int, Channel]:
@@ -59,6 +58,7 @@ class Channels(Tables):
 
         Raises `unknown_channel`, `channel_closed`, `not_a_member`.
         """
+        self.must_be_writable()
         row = self._one(
             "SELECT c.id, c.sid, c.next_index, c.state, (SELECT m.id FROM member m WHERE m.channel = c.id AND"
             f" m.identity = ?) FROM channel c WHERE c.{_named_by(channel)} = ?",
@@ -92,6 +92,7 @@ class Channels(Tables):
 
     def close_channel(self, channel: str, now: float) -> Channel:
         """Make a channel read-only. Raises `unknown_channel`."""
+        self.must_be_writable()
         number, found = self.find_channel(channel)
         if found.state == "closed":
             return found
@@ -101,6 +102,7 @@ class Channels(Tables):
 
     def add_member(self, channel: str, identity: str, now: float) -> Member:
         """Add a member unless there. Raises `unknown_channel`, `channel_closed`."""
+        self.must_be_writable()
         number, found = self.find_channel(channel)
         row = self._one("SELECT joined_at FROM member WHERE channel = ? AND identity = ?", number, identity)
         if row is not None:
@@ -112,6 +114,7 @@ class Channels(Tables):
 
     def remove_member(self, channel: str, identity: str, now: float) -> None:
         """Remove a member. Raises `unknown_channel`, `not_a_member`."""
+        self.must_be_writable()
         number, _ = self.find_channel(channel)
         self.db.execute("DELETE FROM member WHERE id = ?", (self._membership(number, identity),))
         self._event(number, "member_removed", now, identity=identity)
@@ -144,6 +147,13 @@ def _named_by(channel: str) -> str:
 
 def _closed(channel_sid: str) -> ActionError:
     return ActionError("channel_closed", "The channel is closed.", details={"channel_sid": channel_sid})
+
+
+def unknown_channel(channel: str) -> ActionError:
+    """The error of a sid or name that no channel has."""
+    return ActionError(
+        "unknown_channel", f"There is no channel {brief(channel)}.", details={"channel": as_text(channel)}
+    )
 
 
 def not_a_member(identity: str) -> ActionError:

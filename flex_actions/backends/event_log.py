@@ -6,7 +6,7 @@
 from typing import Final
 
 from ..ports import PURGE_AFTER_S, Event
-from .channels import Channels
+from .channels import Channels, unknown_channel
 from .rows import MESSAGE, to_event
 from .texts import parse_cursor
 
@@ -17,14 +17,19 @@ class EventLog(Channels):
     """The operations on events."""
 
     def next_event(self, channel: int, channel_sid: str, after: int) -> tuple[int, Event] | None:
-        """The first event of a channel behind a sequence number, with its own, or None."""
+        """The first event of a channel behind a sequence number, with its own, or None. Raises `unknown_channel`."""
         row = self._one(
             f"SELECT e.seq, e.type, e.at, e.message_sid, e.identity, {MESSAGE} FROM event e"
             " LEFT JOIN message m ON m.sid = e.message_sid AND e.type = 'message_added' AND NOT m.deleted"
-            " WHERE e.channel = ? AND e.seq > ? ORDER BY e.seq LIMIT 1",
+            # A restore may have taken the channel away, and another one may have got its number.
+            " WHERE e.channel = ? AND e.seq > ? AND EXISTS (SELECT 1 FROM channel WHERE id = e.channel AND sid = ?)"
+            " ORDER BY e.seq LIMIT 1",
             channel,
             after,
+            channel_sid,
         )
+        if row is None and self._one("SELECT 1 FROM channel WHERE id = ? AND sid = ?", channel, channel_sid) is None:
+            raise unknown_channel(channel_sid)
         return None if row is None else (row[0], to_event(row, channel_sid))
 
     def follow(self, channel: str, after: str | None) -> tuple[int, str, int]:

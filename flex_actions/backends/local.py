@@ -12,6 +12,7 @@ from ..errors import ActionError
 from ..files import File
 from ..ports import Capabilities, Draft, Key, Media, Posted, Progress
 from . import sql, texts
+from .asides import HIDDEN, remove_leftovers
 from .base import StoreBackend
 from .deliveries import Delivery, Post, WorkersDelivery
 from .media_folder import MediaFolder, Part, copy, make_folder
@@ -27,7 +28,7 @@ DATABASE: Final = "chat.sqlite3"
 POLL_S: Final = 0.03
 _WORKERS: Final = 8
 # What a first start that was cut short leaves behind, and what a disk of its own has from the beginning.
-_OWN: Final = frozenset(
+OWN: Final = frozenset(
     {"lock", "open", "incoming", "media", "lost+found", *(DATABASE + end for end in ("", "-journal", "-wal", "-shm"))}
 )
 # Up to so many files, looking through all of them costs less than wondering.
@@ -141,7 +142,7 @@ class LocalBackend(StoreBackend):
         """Refuse to move into a folder that holds other things and no chat."""
         if not os.path.isdir(self.path) or not holds_no_chat(self.path):
             return
-        others = sorted(name for name in os.listdir(self.path) if name not in _OWN and not name.startswith("."))
+        others = sorted(name for name in os.listdir(self.path) if name not in OWN and not name.startswith("."))
         if others:
             raise ActionError(
                 "invalid_config",
@@ -164,6 +165,7 @@ class LocalBackend(StoreBackend):
 
     def _tidy(self) -> None:
         self._folder.sweep_parts()
+        remove_leftovers(os.path.join(self.path, HIDDEN), alone=True)
         if self._presence.crashed or self._reading.is_small(_SMALL):
             self._folder.sweep(self._reading.has_media)
 

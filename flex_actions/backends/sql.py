@@ -4,6 +4,7 @@ import contextlib
 import errno
 import secrets
 import sqlite3
+import urllib.parse
 from collections.abc import Iterator
 from typing import Final
 
@@ -110,14 +111,24 @@ CREATE TABLE IF NOT EXISTS setting (
 """
 # Likewise: a deletion looks for the keys that led to its message.
 BY_MESSAGE: Final = "CREATE INDEX IF NOT EXISTS idempotency_by_message ON idempotency (message_sid)"
-RESTORE: Final = "Stop using it, copy the whole folder, and restore a backup."
+RESTORE: Final = (
+    "Stop using it; then flex-actions store restore BACKUP --replace, or, without a backup,"
+    " flex-actions store rescue DEST."
+)
+NOT_OURS: Final = "Name another folder."
+# Messages whose deletion outlives a restore of what was there before them.
+ERASED: Final = "CREATE TABLE IF NOT EXISTS erased (message_sid TEXT PRIMARY KEY) WITHOUT ROWID"
 _TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
 
 
-def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun and ended by hand. Raises `sqlite3.Error`."""
+def connect(path: str, *, read_only: bool = False, how: str = "") -> sqlite3.Connection:
+    """A connection with our settings; transactions are begun and ended by hand. Raises `sqlite3.Error`.
+
+    `how` is what SQLite knows as the query of a URI, `mode=ro` say.
+    """
     db = sqlite3.connect(
-        path,
+        f"file:{urllib.parse.quote(path)}?{how}" if how else path,
+        uri=bool(how),
         timeout=BUSY_LIMIT_S,
         isolation_level=None,
         check_same_thread=False,
@@ -152,7 +163,7 @@ def prepare(db: sqlite3.Connection) -> None:
         except BaseException:
             db.execute("ROLLBACK")
             raise
-    _check_ours(db)
+    check_ours(db)
     db.execute("PRAGMA journal_mode=WAL")
     if "setting" not in _tables(db):
         db.execute(SETTING)
@@ -175,9 +186,10 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version={VERSION}")
 
 
-def _check_ours(db: sqlite3.Connection) -> None:
+def check_ours(db: sqlite3.Connection) -> None:
+    """Make sure that a database is a store of ours. Raises `store_version`, `store_corrupt`; `sqlite3.Error`."""
     if _number(db, "application_id") != APPLICATION_ID:
-        raise ActionError("store_corrupt", "The database there is no flex_actions store.", hint="Name another folder.")
+        raise ActionError("store_corrupt", "The database there is no flex_actions store.", hint=NOT_OURS)
     version = _number(db, "user_version")
     if version > VERSION:
         raise too_new(version)

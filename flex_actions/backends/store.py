@@ -156,15 +156,23 @@ class Store(EventLog, LinkKeys, Addresses):
 
     def delete_message(self, channel: str, message_sid: str, now: float) -> str | None:
         """Delete a message; the sid of the file to remove, if any. Raises `unknown_channel`, `unknown_message`."""
+        self.must_be_writable()
         number, _ = self.find_channel(channel)
+        if not self._one("SELECT 1 FROM message WHERE sid = ? AND channel = ? AND NOT deleted", message_sid, number):
+            raise _unknown_message(message_sid)
+        media_sid = self.erase(message_sid)
+        self._event(number, "message_deleted", now, message_sid=message_sid)
+        return media_sid
+
+    def erase(self, message_sid: str) -> str | None:
+        """Overwrite what a message says; the sid of the file to remove, if any. Nothing happens to an unknown one."""
         row = self._one(
             "SELECT media_sid, author, body, attributes, media_name, media_type, media_sha256 FROM message"
-            " WHERE sid = ? AND channel = ? AND NOT deleted",
+            " WHERE sid = ? AND NOT deleted",
             message_sid,
-            number,
         )
         if row is None:
-            raise _unknown_message(message_sid)
+            return None
         media_sid: str | None = row[0]
         # All of the same length: SQLite overwrites such a row in place.
         self.db.execute(
@@ -178,7 +186,6 @@ class Store(EventLog, LinkKeys, Addresses):
             (message_sid,),
         )
         self.erased = True
-        self._event(number, "message_deleted", now, message_sid=message_sid)
         return media_sid
 
     def media(self, media_sid: str) -> tuple[Media, int, str]:

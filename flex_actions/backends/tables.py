@@ -18,6 +18,7 @@ class Tables:
     Attributes:
         touched: channels in which something happened since it was last emptied, by row number.
         erased: something was deleted whose old bytes must go too; whoever has seen to that sets it back.
+        read_only: it was a rescued copy when it was opened.
     """
 
     def __init__(self, db: sqlite3.Connection, ids: Ids) -> None:
@@ -26,6 +27,7 @@ class Tables:
         self.touched: set[int] = set()
         self.erased = False
         self._key_secret = b""
+        self.read_only = False
 
     def load_secrets(self) -> None:
         """Make links and idempotency keys usable. Raises `store_corrupt`."""
@@ -34,6 +36,20 @@ class Tables:
         if not own or not any(purpose == "link" for purpose, _ in rows):
             raise ActionError("store_corrupt", "The store is damaged: its secrets are missing.", hint=RESTORE)
         self._key_secret = own[0]
+        self.read_only = self._is_read_only()
+
+    def must_be_writable(self) -> None:
+        """Refuse to change a rescued copy, with `store_readonly`."""
+        # Looked up again only where it was one: a restore makes a chat of it while it is open.
+        if self.read_only and self._is_read_only():
+            raise ActionError(
+                "store_readonly",
+                "This chat is a rescued copy: it can only be read.",
+                hint="Make a new chat of it: flex-actions --chat local:FOLDER store restore COPY",
+            )
+
+    def _is_read_only(self) -> bool:
+        return self._one("SELECT 1 FROM setting WHERE name = 'read_only'") is not None
 
     def _event(
         self,

@@ -7,7 +7,7 @@ Exit codes: see `exits`.
 """
 
 # The modules of commands add them to `main`.
-from . import channels, doctor, inspecting, invoking, keys, reading, scripts, serving  # noqa: F401
+from . import channels, doctor, inspecting, invoking, keys, reading, scripts, serving, storing  # noqa: F401
 from .app import main
 
 __all__ = ["main"]

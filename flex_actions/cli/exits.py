@@ -25,6 +25,7 @@ _BY_CODE: Final = {
     "invalid_registration": USAGE,
     "backend_unavailable": BACKEND,
     "rate_limited": BACKEND,
+    "store_exists": REFUSED,
     "media_corrupt": BACKEND,
     "outcome_unknown": UNKNOWN,
     "action_timeout": UNKNOWN,

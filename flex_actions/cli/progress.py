@@ -46,6 +46,16 @@ def progress_shown(session: Session | None = None) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def work_shown() -> Iterator[Show | None]:
+    """Something to tell the progress of long work to; None where there is no terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    with _bar() as show:
+        yield lambda what, done, total: show(what, done, total) if total >= _WORTH_IT_BYTES else None
+
+
 def _bar() -> contextlib.AbstractContextManager[Show]:
     try:
         import rich.progress  # noqa: F401
