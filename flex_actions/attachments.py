@@ -150,6 +150,7 @@ class Chat:
         What an earlier send has seen will do: the store decides who may write with the message itself, and asking it
         twice would cost as much as all the rest of a send.
         """
+        self.must_be_open()
         found = self._sendable.get(sid)
         if found is None:
             found = await self.channel(sid, writable=True)
@@ -157,6 +158,11 @@ class Chat:
                 self._sendable.clear()
             self._sendable[sid] = found
         return found
+
+    async def _ask_anew(self, sid: str) -> None:
+        """Before a send is refused for a reason of ours: who may not write at all, or not any more, is told that."""
+        self._sendable.pop(sid, None)
+        await self.channel(sid, writable=True)
 
     def must_be_open(self) -> None:
         """Raise `session_closed` once the session is."""
@@ -214,8 +220,10 @@ class Chat:
         else:
             channel = await self.channel(payload.channel_sid, writable=True)
         if payload.file is not None:
-            policy = self.policy.for_channel(channel.channel_type)
-            self._refuse(type(payload).action, channel.sid, payload.file.name, policy.judge(payload.file))
+            verdict = self.policy.for_channel(channel.channel_type).judge(payload.file)
+            if not verdict.accepted:
+                await self._ask_anew(channel.sid)
+            self._refuse(type(payload).action, channel.sid, payload.file.name, verdict)
 
     async def _check_download(self, payload: DownloadMediaPayload) -> None:
         self.may_download()
@@ -346,7 +354,12 @@ class Chat:
         ticket = turn.take(slot) if turn is not None else Ticket(slot, [])
         try:
             await ticket.wait()
-            self._move(slot, begin(slot.state))
+            try:
+                sending = begin(slot.state)
+            except ActionError:
+                await self._ask_anew(slot.sid)
+                raise
+            self._move(slot, sending)
             try:
                 sent, cancelled = await deliver(slot, key)
             except BaseException:
@@ -363,7 +376,6 @@ class Chat:
     async def _deliver_file(
         self, channel_sid: str, file: File, attributes: dict[str, Any], key: str | None
     ) -> tuple[Sent, bool]:
-        self.must_be_open()
         channel = await self._sending_channel(channel_sid)
         limit = self.policy.for_channel(channel.channel_type).max_file_size
         try:

@@ -124,6 +124,24 @@ async def test_who_is_outside_changes_nothing(ada, backend, channel, refused):
     assert [m.identity for m in await ada.members(channel)] == ["ada", "cleo"]
 
 
+@pytest.mark.parametrize("file", [PDF, None, File.from_bytes(b"MZ", name="a.exe")], ids=["good", "none", "refused"])
+@pytest.mark.parametrize("code", ["not_a_member", "channel_closed"])
+async def test_who_may_not_write_any_more_is_told_that_first(ada, channel, file, code, refused):
+    """Also right behind a send that went well, whatever else is wrong with this one."""
+    await send(ada, channel)
+    await say(ada, channel)
+    if code == "not_a_member":
+        await ada.backend.remove_member(channel, "ada")
+    else:
+        await ada.backend.close_channel(channel)
+    for _ in range(2):
+        with refused(code):
+            await send(ada, channel, file)
+        with refused(code):
+            await say(ada, channel, None)
+    assert len(await ada.backend.list_messages(channel)) == 2
+
+
 async def test_a_closed_channel_can_be_read_not_written(ada, cleo, channel, refused):
     sent = await send(ada, channel)
     assert (await ada.close_channel(channel)).state == "closed"

@@ -91,6 +91,7 @@ class Store(EventLog, LinkKeys, Addresses):
         digest = self._digest(key.value) if key is not None else None
         if key is not None and digest is not None and (first := self._repeat(key, digest)) is not None:
             return Posted(first, repeated=True)
+        self.must_be_writable()
         channel_sid = channel if is_channel_sid(channel) else self.find_channel(channel)[1].sid
         media = claim(channel_sid) if draft.media is not None else None
         if media is None and draft.media is not None:

@@ -73,9 +73,8 @@ def build(
 
 
 def prepare_copy(copy: sqlite3.Connection, *, writable: bool) -> None:
-    """Take out of a copied database what belongs to the place it came from."""
-    if not copy.execute("SELECT 1 FROM sqlite_schema WHERE name = 'setting'").fetchall():
-        return
+    """Take out of a copied database what belongs to the place it came from, and add what older stores lack."""
+    copy.execute(sql.SETTING)
     copy.execute("DELETE FROM setting WHERE name = 'address'")
     if writable:
         copy.execute("DELETE FROM setting WHERE name = 'read_only'")
