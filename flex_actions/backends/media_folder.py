@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..errors import ActionError
-from .sql import explained
+from .sql import FAILURES, store_error
 
 _SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
@@ -24,7 +24,7 @@ class MediaFolder:
     def __init__(self, root: str) -> None:
         self._media = os.path.join(root, "media")
         self._incoming = os.path.join(root, "incoming")
-        self._folders: dict[str, int | None] = {}
+        self._folders: dict[str, int | None] = {}  # open ones, by the last digit of what lies in them
 
     def open(self) -> None:
         """Make the folders, for their owner only, and hold them open: each file has to be forced into its own."""
@@ -33,7 +33,7 @@ class MediaFolder:
         for digit in "0123456789abcdef":
             folder = os.path.join(self._media, digit)
             make_folder(folder)
-            self._folders[folder] = open_folder(folder)
+            self._folders[digit] = open_folder(folder)
 
     def close(self) -> None:
         """Let go of the folders."""
@@ -46,13 +46,11 @@ class MediaFolder:
         """Where a file lies; by its last digit, which differs even where ids are counted."""
         if not _SID.match(sid):
             raise ActionError("media_deleted", "There is no such file.")
-        return os.path.join(self._media, sid[-1], sid)
+        return f"{self._media}{os.sep}{sid[-1]}{os.sep}{sid}"
 
     def part(self, sid: str, max_bytes: int | None) -> "Part":
         """Begin a file."""
-        target = self.path(sid)
-        folder = self._folders[os.path.dirname(target)]
-        return Part(os.path.join(self._incoming, f"{sid}.part"), target, folder, max_bytes)
+        return Part(f"{self._incoming}{os.sep}{sid}.part", self.path(sid), self._folders[sid[-1]], max_bytes)
 
     def holds(self, sid: str) -> bool:
         """Whether there is a file of that name, whole or in parts."""
@@ -138,7 +136,7 @@ def copy(part: Callable[[], Part], chunks: Iterator[bytes], going: Callable[[int
 
     Returns size and sha256; if it was told to stop, what it returns means nothing, and nothing is left.
     """
-    with explained():
+    try:  # `explained` written out: for a small file it would cost as much as hashing it
         opened = part()
         try:
             for chunk in chunks:
@@ -150,6 +148,8 @@ def copy(part: Callable[[], Part], chunks: Iterator[bytes], going: Callable[[int
         except BaseException:
             opened.abandon()
             raise
+    except (*FAILURES, OSError) as error:
+        raise store_error(error) from error
 
 
 def too_large(max_bytes: int) -> ActionError:
