@@ -38,6 +38,7 @@ def at_once(monkeypatch):
             await true_serve(backend, ready=ready_and_end, **options)
 
     monkeypatch.setattr(running, "serve", serve)
+    cli("channel", "create", "first", "--as", "zoe")
     return seen
 
 
@@ -59,6 +60,14 @@ def test_it_says_where_it_listens_and_what_links_begin_with(at_once):
     address = result.stdout.strip()
     assert address.startswith("http://127.0.0.1:")
     assert result.stderr == f"Links begin with {address}/media/ while this runs, for this machine only.\n"
+
+
+def test_it_says_that_the_chat_is_new(at_once, folder):
+    """A mistyped --chat would make every link wrong, and nobody would notice."""
+    result = cli("serve", "--port", "0", "--chat", "local:nope")
+    assert result.stderr.startswith(f"There was no chat in {str(folder / 'nope')!a} yet: it is made now.\nLinks begin")
+    assert "error" in cli("--json", "serve", "--forget-public-url", "--chat", "local:nowhere", code=3).stdout
+    assert not (folder / "nowhere").exists()
 
 
 def test_it_says_so_as_json(at_once):

@@ -602,3 +602,104 @@ async def test_a_member_who_was_seen_and_removed_at_once_cannot_upload(tmp_path,
         with pytest.raises(ActionError) as caught:
             await backend.upload(sid, File.from_bytes(b"hi", name="a.txt"), author="ada")
     assert caught.value.code == "not_a_member"
+
+
+# What no message carries
+
+
+async def left_by_a_crash(folder):
+    """A chat with a file, and one that a killed process has left."""
+    async with open_backend(f"local:{folder}") as backend:
+        channel = (await backend.create_channel(creator="ada")).sid
+        media = await backend.upload(channel, File.from_bytes(b"one", name="a.txt"), author="ada")
+        await backend.post(channel, Draft("ada", media=media))
+    stray = folder / "media" / "0" / ("ME" + "0" * 32)
+    stray.write_bytes(b"two")
+    return stray
+
+
+def aside(folder):
+    return sorted(p.name for p in (folder / "stray").glob("*"))
+
+
+async def test_a_file_that_no_message_carries_is_set_aside_for_a_week(tmp_path):
+    """A crash may have left it; or an older database was put there, and with it go messages, but no document."""
+    stray = await left_by_a_crash(tmp_path)
+    clock = ManualClock()
+    async with open_backend(f"local:{tmp_path}", clock=clock) as backend:
+        assert (stray.exists(), aside(tmp_path)) == (False, [stray.name])
+        assert stat.S_IMODE((tmp_path / "stray").stat().st_mode) == 0o700
+        clock.advance(7 * 24 * 3600 - 1)
+        await backend.purge()
+        assert aside(tmp_path) == [stray.name]
+        clock.advance(1)
+        await backend.purge()
+        assert aside(tmp_path) == []
+
+
+async def test_a_file_set_aside_comes_back_once_a_message_wants_it(tmp_path):
+    await left_by_a_crash(tmp_path)
+    newer = tmp_path / "newer.sqlite3"
+    older = tmp_path / "older.sqlite3"
+    shutil.copy(tmp_path / DATABASE, older)
+    async with open_backend(f"local:{tmp_path}") as backend:
+        [channel] = await backend.list_channels()
+        media = await backend.upload(channel.sid, File.from_bytes(b"three", name="b.txt"), author="ada")
+        await backend.post(channel.sid, Draft("ada", media=media))
+    os.replace(tmp_path / DATABASE, newer)
+    os.replace(older, tmp_path / DATABASE)
+    newer.rename(tmp_path.parent / "newer.sqlite3")
+    async with open_backend(f"local:{tmp_path}"):
+        assert media.sid in aside(tmp_path)
+    os.replace(tmp_path.parent / "newer.sqlite3", tmp_path / DATABASE)
+    async with open_backend(f"local:{tmp_path}") as backend:
+        assert media.sid not in aside(tmp_path)
+        assert b"".join([chunk async for chunk in backend.open_media(media.sid)]) == b"three"
+
+
+async def test_the_file_of_a_deleted_message_is_never_set_aside(tmp_path):
+    """It could not be removed at the time, as on a disk that failed for a moment: it goes now, for ever."""
+    stray = await left_by_a_crash(tmp_path)
+    async with open_backend(f"local:{tmp_path}") as backend:
+        [channel] = await backend.list_channels()
+        [message] = await backend.list_messages(channel.sid)
+        path = tmp_path / "media" / message.media.sid[-1] / message.media.sid
+        await backend.delete_message(channel.sid, message.sid)
+    path.write_bytes(b"one")
+    async with open_backend(f"local:{tmp_path}"):
+        assert (path.exists(), aside(tmp_path)) == (False, [stray.name])
+
+
+async def test_a_stream_that_begins_while_the_backend_closes_leaves_nothing(tmp_path):
+    for turns in range(12):
+        backend = LocalBackend(str(tmp_path))
+        await backend.open()
+        channel = (await backend.create_channel(creator="ada")).sid
+        gate = asyncio.Event()
+
+        async def pieces(gate=gate):
+            await gate.wait()
+            yield b"secret"
+
+        file = File.from_stream(pieces, name="a.txt", size_bytes=6)
+        uploads = [asyncio.ensure_future(backend.upload(channel, file, author="ada")) for _ in range(4)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await backend.close()
+        gate.set()
+        outcomes = await asyncio.gather(*uploads, return_exceptions=True)
+        assert {getattr(outcome, "code", outcome) for outcome in outcomes} == {"backend_unavailable"}
+        assert list((tmp_path / "incoming").iterdir()) == []
+
+
+async def test_a_key_that_cannot_be_made_leaves_no_file(tmp_path):
+    async with open_backend(f"local:{tmp_path}") as backend:
+        channel = (await backend.create_channel(creator="ada")).sid
+
+        async def pieces():
+            yield b"x"
+
+        for file in (File.from_bytes(b"x", name="a.txt"), File.from_stream(pieces, name="a.txt", size_bytes=1)):
+            with pytest.raises(ZeroDivisionError):
+                await backend.send_file(channel, file, author="ada", attributes={}, key=lambda media: 1 / 0)
+        assert [p for p in (tmp_path / "media").rglob("*") if p.is_file()] == []

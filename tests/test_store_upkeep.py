@@ -553,15 +553,13 @@ async def test_a_backup_is_restored_where_there_is_nothing(chat, url, copy, tmp_
     assert sorted(os.listdir(tmp_path)) == ["chat", "copy", "new"]
 
 
-async def test_keys_links_and_cursors_of_the_backup_go_on_in_a_restored_chat(chat, url, copy, tmp_path):
-    messages = await filled(chat)
+async def test_keys_and_cursors_of_the_backup_go_on_in_a_restored_chat(chat, url, copy, tmp_path):
+    await filled(chat)
     async with open_backend(url) as backend:
-        link = await backend.temporary_link(messages[1].media.sid, reader="ada")
         cursor = await backend.last_cursor("x0")
     await backup_store(url, copy)
     await restore_store(f"local:{tmp_path / 'new'}", copy)
     async with open_backend(f"local:{tmp_path / 'new'}") as backend:
-        assert (await backend.open_link(link.url))[0].sid == messages[1].media.sid
         assert isinstance(await backend.settle("key 0"), KeyRecord)
         assert await backend.last_cursor("x0") == cursor
 
@@ -820,23 +818,21 @@ async def test_the_keys_of_the_backup_hold_again(chat, url, copy):
         assert await backend.settle("late") is Settled.NOTHING
 
 
-async def test_the_backup_of_another_chat_is_refused_while_others_have_this_one_open(
-    chat, url, copy, tmp_path, refused
-):
+@pytest.mark.parametrize("replace", [False, True])
+async def test_the_backup_of_another_chat_takes_no_chats_place(chat, copy, tmp_path, refused, replace):
     await filled(chat)
-    await backup_store(url, copy)
+    await backup_store(f"local:{chat}", copy)
     other = tmp_path / "other"
     async with open_backend(f"local:{other}") as backend:
         await backend.create_channel(creator="zoe", unique_name="zoe's")
         before = tree(other / "media")
-        with refused("store_in_use"):
-            await restore_store(f"local:{other}", copy, replace=True)
+        with refused("store_exists") as refusal:
+            await restore_store(f"local:{other}", copy, replace=replace)
+        assert "not the one that the backup was made of" in refusal.value.message
         assert [c.unique_name for c in await backend.list_channels()] == ["zoe's"]
         assert (tree(other / "media"), [p.name for p in other.iterdir() if "restoring" in p.name]) == (before, [])
-    await restore_store(f"local:{other}", copy, replace=True)
-    async with open_backend(f"local:{other}") as backend:
-        assert [c.unique_name for c in await backend.list_channels()] == ["x0", "x1", "x2"]
-        assert isinstance(await backend.settle("key 0"), KeyRecord)
+    with refused("store_exists"):
+        await restore_store(f"local:{other}", copy, replace=replace)
     assert await problems(other) == {}
 
 
@@ -1167,3 +1163,63 @@ async def test_the_progress_of_a_backup_grows_within_a_file_and_ends_at_the_whol
     done = [done for what, done, _ in told if what == "files"]
     assert done == sorted(done)
     assert told[-1] == ("files", (5 << 20) + 5, (5 << 20) + 5)
+
+
+# Hostile backups
+
+
+def poisoned(copy, statement, *values):
+    with contextlib.closing(sqlite3.connect(copy / DATABASE, isolation_level=None)) as db:
+        db.execute(statement, values)
+
+
+HOSTILE = {
+    "a path for a file": (
+        "UPDATE message SET media_sid = ? WHERE id = (SELECT max(id) FROM message WHERE media_sid IS NOT NULL)",
+        "../../../evil.a",
+    ),
+    "a path for a channel": ("UPDATE channel SET sid = ? WHERE id = 1", "../../x"),
+    "a trigger": ("CREATE TRIGGER t BEFORE UPDATE ON message BEGIN SELECT 1; END",),
+    "a view": ("CREATE VIEW v AS SELECT * FROM message",),
+    "a number without a successor": ("UPDATE sqlite_sequence SET seq = 9223372036854775807",),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("there", ["nothing", "a chat", "a damaged chat"])
+async def test_a_hostile_backup_is_refused_and_nothing_outside_is_touched(chat, tmp_path, refused, what, there):
+    copy, outside = tmp_path / "copy", tmp_path / "evil.a"
+    outside.write_bytes(b"precious")
+    await filled(chat)
+    await backup_store(f"local:{chat}", copy)
+    poisoned(copy, *HOSTILE[what])
+    target = chat
+    if there == "nothing":
+        target = tmp_path / "new"
+    elif there == "a damaged chat":
+        (chat / DATABASE).write_bytes(b"x" * 8192)
+    before = tree(tmp_path)
+    with refused("store_corrupt"):
+        await restore_store(f"local:{target}", copy, replace=True)
+    assert outside.read_bytes() == b"precious"
+    assert {p for p in tree(tmp_path) if "chat/" not in str(p)} == {p for p in before if "chat/" not in str(p)}
+    assert "database" in await problems(copy)
+
+
+@pytest.mark.parametrize("there", ["nothing", "a damaged chat"])
+async def test_no_link_given_earlier_opens_in_a_chat_that_was_built_from_a_backup(chat, tmp_path, refused, there):
+    """It may have been revoked since, or its reader have left: a damaged chat cannot be asked."""
+    copy = tmp_path / "copy"
+    message = next(m for m in await filled(chat) if m.media is not None)
+    async with open_backend(f"local:{chat}") as backend:
+        link = await backend.temporary_link(message.media.sid, reader="ada")
+    await backup_store(f"local:{chat}", copy)
+    target = tmp_path / "new" if there == "nothing" else chat
+    if there == "a damaged chat":
+        (chat / DATABASE).write_bytes(b"x" * 8192)
+    await restore_store(f"local:{target}", copy, replace=True)
+    async with open_backend(f"local:{target}") as backend:
+        with refused("link_invalid"):
+            await backend.open_link(link.url)
+        again = await backend.temporary_link(message.media.sid, reader="ada")
+        assert (await backend.open_link(again.url))[0] == message.media

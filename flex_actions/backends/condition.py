@@ -103,6 +103,7 @@ def _store(folder: str, now: float) -> Iterator[Finding]:
             yield from examined("journal", lambda: [glance.journal(db)])
             yield from examined("write lock", lambda: [_lock(path)])
         if found.level == "ok":
+            yield from examined("database", lambda: [glance.integrity(db)])
             yield from _content(folder, db, now, alone=alone)
 
 

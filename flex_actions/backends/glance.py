@@ -15,6 +15,7 @@ from .keys import SETTING as KEY_ROW
 from .sql import APPLICATION_ID, RESTORE, VERSION
 
 ROWS: Final = 1000
+WHOLE_BYTES: Final = 50_000_000
 YEAR_S: Final = 365 * 24 * 3600.0
 _DAY_S: Final = 24 * 3600.0
 _AHEAD_S: Final = 60.0
@@ -60,6 +61,18 @@ def store_format(db: sqlite3.Connection) -> Finding:
     if found != VERSION or not tables >= _TABLES:
         return Finding("problem", "format", "Tables are missing: the store is damaged.", RESTORE, facts)
     return Finding("ok", "format", f"Format {found}.", details=facts)
+
+
+def integrity(db: sqlite3.Connection) -> Finding:
+    """Whether SQLite finds it whole, as far as that takes a moment only."""
+    size = one(db, "PRAGMA page_count") * one(db, "PRAGMA page_size")
+    facts = {"size_bytes": size, "looked_at": size <= WHOLE_BYTES}
+    if size > WHOLE_BYTES:
+        fact = "Too large to be looked through in a moment: flex-actions store check does."
+        return Finding("ok", "database", fact, details=facts)
+    if one(db, "PRAGMA quick_check(1)") != "ok":
+        return Finding("problem", "database", "SQLite finds it damaged.", RESTORE, facts)
+    return Finding("ok", "database", "SQLite finds it whole.", details=facts)
 
 
 def journal(db: sqlite3.Connection) -> Finding:

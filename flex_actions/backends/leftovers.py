@@ -68,7 +68,7 @@ def _listed(path: str) -> int:
 
 
 def _is_taken(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         # Let go at once. Somebody who comes in this moment only takes it for somebody else's, and tidies up later.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +122,10 @@ def orphans(folder: str, db: sqlite3.Connection, now: float, *, alone: bool) -> 
     lost = [sid for sid in looked if one(db, "SELECT 1 FROM message WHERE media_sid = ?", sid) is None]
     if lost:
         fact = f"Of {len(looked)} files looked at, {len(lost)} belong to no message."
-        advice = "The next opening after a crash removes them; flex-actions store check counts all."
+        advice = (
+            "The next opening after a crash sets them aside, in stray/, for a week. If messages are missing, do not"
+            " open it, but rescue it: flex-actions store rescue DEST. flex-actions store check counts all."
+        )
         yield Finding("note", "leftovers", fact, advice, {"files": len(looked), "orphans": len(lost)})
 
 

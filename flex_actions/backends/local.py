@@ -10,12 +10,13 @@ from typing import Any, Final, TypeVar
 from ..clock import RANDOM_IDS, SYSTEM_CLOCK, Clock, Ids
 from ..errors import ActionError
 from ..files import File
+from ..logs import logger
 from ..ports import Capabilities, Draft, Key, Media, Posted, Progress
 from . import sql, texts
 from .asides import HIDDEN, remove_leftovers
 from .base import StoreBackend
 from .deliveries import Delivery, Post, WorkersDelivery
-from .media_folder import MediaFolder, Part, copy, make_folder
+from .media_folder import STRAY, MediaFolder, Part, copy, make_folder
 from .presence import Presence
 from .store import Store
 from .transfers import Reading, Ticker, gathered_chunks
@@ -29,7 +30,15 @@ POLL_S: Final = 0.03
 _WORKERS: Final = 8
 # What a first start that was cut short leaves behind, and what a disk of its own has from the beginning.
 OWN: Final = frozenset(
-    {"lock", "open", "incoming", "media", "lost+found", *(DATABASE + end for end in ("", "-journal", "-wal", "-shm"))}
+    {
+        "lock",
+        "open",
+        "incoming",
+        "media",
+        STRAY,
+        "lost+found",
+        *(DATABASE + end for end in ("", "-journal", "-wal", "-shm")),
+    }
 )
 # Up to so many files, looking through all of them costs less than wondering.
 _SMALL: Final = 10_000
@@ -167,7 +176,15 @@ class LocalBackend(StoreBackend):
         self._folder.sweep_parts()
         remove_leftovers(os.path.join(self.path, HIDDEN), alone=True)
         if self._presence.crashed or self._reading.is_small(_SMALL):
-            self._folder.sweep(self._reading.has_media)
+            aside = self._folder.sweep(self._reading.has_media, self._reading.was_deleted, self.clock.now())
+            if aside:
+                logger().warning("store.files_set_aside", files=aside)
+
+    async def purge(self) -> int:
+        """Delete personal events, and files set aside, that are 7 days old; how many events went."""
+        gone = await super().purge()
+        await self._hop(functools.partial(self._folder.purge_strays, self.clock.now()))
+        return gone
 
     async def _close(self) -> None:
         for stop in self._stops:
@@ -255,7 +272,12 @@ class LocalBackend(StoreBackend):
         drop = functools.partial(self._erase, sid)
         chunks = file.blocking_chunks()
         if chunks is None:
-            post = posting(*await self._keep(sid, file, max_bytes=max_bytes, progress=progress))
+            kept = await self._keep(sid, file, max_bytes=max_bytes, progress=progress)
+            try:
+                post = posting(*kept)
+            except BaseException:
+                await self._drop(sid)
+                raise
             with self._named():
                 return await self._writer.submit(Delivery(post, drop, asyncio.get_running_loop())).outcome()
         try:
@@ -286,7 +308,11 @@ class LocalBackend(StoreBackend):
             if stop.asked:
                 drop()
                 return None
-            return posting(*kept)
+            try:
+                return posting(*kept)
+            except BaseException:
+                drop()
+                raise
 
         delivery = WorkersDelivery(keep, drop, self._writer, loop)
         self._stops.add(stop)
@@ -340,9 +366,10 @@ class LocalBackend(StoreBackend):
                     ticker.tell(part.count)
             return await self._hop(part.finish)
         except BaseException:
-            # Once the backend has closed, it has seen to that itself.
-            with contextlib.suppress(ActionError):
+            try:
                 await self._hop(part.abandon)
+            except ActionError:  # the backend has closed meanwhile, maybe before it knew of this one
+                part.abandon()
             raise
         finally:
             self._parts.discard(part)

@@ -1,7 +1,8 @@
 """Files on disk: `media/<last digit>/<sid>`, written as `incoming/<sid>.part`. No name given by anybody is in a path.
 
 Everything here blocks and runs in worker threads. A file is first, its row second, the acknowledgement last; so what a
-crash leaves is a file without a row, and `sweep` removes it.
+crash leaves is a file without a row. `sweep` sets it aside, in `stray/`, for a week: should an older database have been
+put in its place, the row that wants it may come back.
 """
 
 import contextlib
@@ -13,8 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..errors import ActionError
+from ..ports import PURGE_AFTER_S
 from .sql import FAILURES, store_error
 
+STRAY: Final = "stray"
 _SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
 
@@ -24,6 +27,7 @@ class MediaFolder:
     def __init__(self, root: str) -> None:
         self._media = os.path.join(root, "media")
         self._incoming = os.path.join(root, "incoming")
+        self._stray = os.path.join(root, STRAY)
         self._folders: dict[str, int | None] = {}  # open ones, by the last digit of what lies in them
 
     def open(self) -> None:
@@ -67,13 +71,48 @@ class MediaFolder:
             if entry.name.endswith(".part") and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
 
-    def sweep(self, wanted: Callable[[str], bool]) -> None:
-        """Remove files that no row wants. Only while nobody else has the store open."""
+    def sweep(self, wanted: Callable[[str], bool], deleted: Callable[[str], bool], now: float) -> int:
+        """Set files aside that no row wants, and take back those that one wants again; how many were set aside.
+
+        What was `deleted` is removed. Only while nobody else has the store open.
+        """
+        self._take_back(wanted, deleted)
+        aside = 0
         for folder in _entries(self._media):
             if folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
                     if _SID.match(entry.name) and not wanted(entry.name):
-                        os.unlink(entry.path)
+                        if deleted(entry.name):
+                            os.unlink(entry.path)
+                        else:
+                            self._set_aside(entry.path, entry.name, now)
+                            aside += 1
+        return aside
+
+    def _set_aside(self, path: str, sid: str, now: float) -> None:
+        make_folder(self._stray)
+        # From now on it is kept for a week, however old it is.
+        os.utime(path, (now, now))
+        os.replace(path, os.path.join(self._stray, sid))
+
+    def _take_back(self, wanted: Callable[[str], bool], deleted: Callable[[str], bool]) -> None:
+        for entry in self._strays():
+            if deleted(entry.name):
+                os.unlink(entry.path)
+            elif wanted(entry.name) and not os.path.lexists(place := self.path(entry.name)):
+                os.replace(entry.path, place)
+
+    def purge_strays(self, now: float) -> None:
+        """Remove what was set aside a week ago."""
+        for entry in self._strays():
+            with contextlib.suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime <= now - PURGE_AFTER_S:
+                    os.unlink(entry.path)
+
+    def _strays(self) -> "list[os.DirEntry[str]]":
+        if not os.path.isdir(self._stray):
+            return []
+        return [entry for entry in _entries(self._stray) if _SID.match(entry.name)]
 
 
 class Part:

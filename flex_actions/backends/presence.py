@@ -19,6 +19,7 @@ LOCK: Final = "lock"
 # Somebody who is alone tidies up, puts a restored chat in place, or copies a damaged database.
 _WAIT_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.02
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)  # a pipe of that name would keep us waiting
 
 
 class Presence:
@@ -135,7 +136,7 @@ def in_use(why: str = "Somebody has the chat open.") -> ActionError:
 def _open(root: str) -> int | None:
     # Without the file nobody has the store open, and who only reads makes none.
     try:
-        return None if fcntl is None else os.open(os.path.join(root, LOCK), os.O_RDONLY)
+        return None if fcntl is None else os.open(os.path.join(root, LOCK), os.O_RDONLY | _NO_WAIT)
     except FileNotFoundError:
         return None
 

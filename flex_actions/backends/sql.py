@@ -100,6 +100,7 @@ CREATE TABLE idempotency (
     idx INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+TRIGGER: Final = next(s for s in SCHEMA.split(";\n\n") if s.startswith("CREATE TRIGGER"))
 # Came later than the first stores; whoever opens one adds it.
 SETTING: Final = """
 CREATE TABLE IF NOT EXISTS setting (

@@ -179,7 +179,7 @@ class Store(EventLog, LinkKeys, Addresses):
         self.db.execute(
             "UPDATE message SET deleted = 1, media_sid = ?, author = ?, body = ?, attributes = ?, media_name = ?,"
             " media_type = ?, media_sha256 = ? WHERE sid = ?",
-            (media_sid and "--" + media_sid[2:], *map(_blank, row[1:]), message_sid),
+            (media_sid and _gone(media_sid), *map(_blank, row[1:]), message_sid),
         )
         # A digest of the text lets whoever has a guess prove it.
         self.db.execute(
@@ -212,6 +212,10 @@ class Store(EventLog, LinkKeys, Addresses):
     def has_media(self, media_sid: str) -> bool:
         """Whether a message carries this file."""
         return self._one("SELECT 1 FROM message WHERE media_sid = ?", media_sid) is not None
+
+    def was_deleted(self, media_sid: str) -> bool:
+        """Whether a message that carried this file was deleted."""
+        return self._one("SELECT 1 FROM message WHERE media_sid = ?", _gone(media_sid)) is not None
 
     def is_small(self, rows: int) -> bool:
         """Whether at most so many messages carry a file."""
@@ -257,6 +261,11 @@ class Store(EventLog, LinkKeys, Addresses):
 def media_deleted(media_sid: str) -> ActionError:
     """The error of a file that is not there any more."""
     return ActionError("media_deleted", "The file was deleted.", details={"media_sid": as_text(media_sid)})
+
+
+def _gone(media_sid: str) -> str:
+    """What stands in the place of a deleted file's sid."""
+    return "--" + media_sid[2:]
 
 
 def _not_uploaded() -> ActionError:

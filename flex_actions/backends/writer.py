@@ -67,6 +67,10 @@ class Write(Job[T]):
         return result
 
 
+def _is_locked(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 class Writer:
     """Owns the writing connection from `start` to `close`.
 
@@ -164,9 +168,14 @@ class Writer:
             self._fail(jobs, error)
             return
         touched: set[int] = set()
-        for job in jobs:
+        for number, job in enumerate(jobs):
             self._commit([job])
             touched |= self._store.touched
+            cause = job.error.__cause__ if job.error is not None else None
+            if isinstance(cause, sqlite3.Error) and _is_locked(cause):
+                # Each of the others would wait as long for the same lock, and all of them for the last.
+                self._fail(jobs[number + 1 :], cause)
+                break
         self._store.touched = touched
 
     def _undo(self) -> None:

@@ -8,6 +8,7 @@ from ..ports import Addressable
 from .app import command, main
 from .options import Options
 from .render import put, put_json, say, shown
+from .sessions import missing, must_be_there
 
 
 @command(main, "serve")
@@ -42,6 +43,7 @@ async def serve(  # noqa: PLR0917 - click gives them all by name
             raise click.UsageError(
                 "--public-url and --forget-public-url exclude each other.", click.get_current_context()
             )
+        must_be_there(options.chat)
         await _forget(options)
         return
     try:
@@ -65,6 +67,9 @@ async def serve(  # noqa: PLR0917 - click gives them all by name
         else:
             say(f"Links begin with {serving.links_begin}/media/ while this runs, for this machine only.")
 
+    if (folder := missing(options.chat)) is not None:
+        # Not refused: a server may well be the first who comes. But a mistyped --chat must show.
+        say(f"There was no chat in {folder!a} yet: it is made now.")
     async with open_backend(options.chat) as backend:
         await running.serve(
             backend,

@@ -17,15 +17,21 @@ ADMIN: Final = "flex-actions"
 _CHANNEL_KEYS: Final = ("channelSid", "channel_sid", "channel", "conversationSid", "conversation_sid", "conversation")
 
 
-def must_be_there(url: str) -> None:
-    """Refuse a `local:` chat that does not exist yet: a mistyped --chat must not make one. Raises `store_missing`."""
+def missing(url: str) -> str | None:
+    """The folder of a `local:` chat that does not exist yet."""
     scheme, _, path = url.partition(":")
     if scheme != "local" or not path:
-        return
+        return None
     from ..backends.local import folder_of, holds_no_chat  # not at the top: it loads SQLite
 
     folder = folder_of(path)
-    if holds_no_chat(folder):
+    return folder if holds_no_chat(folder) else None
+
+
+def must_be_there(url: str) -> None:
+    """Refuse a `local:` chat that does not exist yet: a mistyped --chat must not make one. Raises `store_missing`."""
+    folder = missing(url)
+    if folder is not None:
         raise ActionError(
             "store_missing",
             f"There is no chat in {folder!a}.",

@@ -49,6 +49,9 @@ _ANSWERS: Final = {
 }
 
 
+_ALARMING: Final = frozenset({"media_corrupt", "backend_unavailable"})
+
+
 class StreamBroken(Exception):
     """The rest of an answer cannot be sent: the connection must be cut, so that it does not look complete."""
 
@@ -119,7 +122,8 @@ class _Gate:
                 answer.code = code
                 # The rest of such a request is not worth reading.
                 await refusal(code, headers={"connection": "close"})(scope, receive, answer.send)
-        except StreamBroken:
+        except StreamBroken as error:
+            answer.code = str(error) or answer.code
             raise
         except Exception as error:
             answer.code = "internal_error"
@@ -145,7 +149,9 @@ class _Gate:
         return "overloaded" if self._under_way > self._limits.concurrency else None
 
     def _log(self, scope: Scope, answer: "_Answer", took_s: float) -> None:
-        logger().info(
+        # A file that is damaged, or a store: somebody must look.
+        log = logger().error if answer.code in _ALARMING else logger().info
+        log(
             "server.request",
             method=scope["method"] if scope["method"] in ("GET", "HEAD") else "other",
             status=answer.status,
@@ -268,8 +274,8 @@ class _Stream:
                 return
             try:
                 chunk = await anext(self._content, b"")
-            except ActionError:
-                raise StreamBroken from None
+            except ActionError as error:
+                raise StreamBroken(error.code) from None
         if not self._length:
             await send({"type": "http.response.body", "body": b""})
 

@@ -17,7 +17,7 @@ from . import copying, lost
 from .copying import FileCopies, Moment, scratch, stored_at
 from .places import chat_folder, new_folder
 from .reports import BackupReport
-from .sources import Wanted, counts, must_be_whole, reading, wanted_bytes
+from .sources import Wanted, counts, must_be_whole, must_hold_nothing_else, reading, wanted_bytes
 from .work import Work
 
 _RESCUE: Final = "flex-actions store rescue DEST saves what can still be read."
@@ -58,6 +58,7 @@ def build(
         with scratch(path, work) as copy:
             moment = copying.copy_database(live, copy, work)
             must_be_whole(copy, f"The chat in {source!a}", _RESCUE)
+            must_hold_nothing_else(copy, f"The chat in {source!a}")
             prepare_copy(copy, writable=writable)
             forget(copy, deleted)
             bad = FileCopies(source, lambda _: folder, work).copy(copy, live)

@@ -12,7 +12,7 @@ from . import strays
 from .copying import copy_file, stored_at
 from .places import chat_folder
 from .reports import counted
-from .sources import Wanted, damage, reading, still_wanted, wanted_bytes, wanted_files
+from .sources import Wanted, damage, must_hold_nothing_else, reading, still_wanted, wanted_bytes, wanted_files
 from .work import Work
 
 _NAMED: Final = 100
@@ -57,17 +57,21 @@ _RULES: Final = {
 def check(url: str, deep: bool, work: Work, now: float) -> list[Finding]:
     """See `check_store`."""
     folder = chat_folder(url)
+    found: list[Finding] = []
     try:
         with reading(folder, work) as db:
             found, whole = _database(db)
             if whole:
-                found += [_rules(db), _secrets(db), _files(db, folder, deep, work)]
+                found += [_rules(db), _secrets(db)]
+                must_hold_nothing_else(db, "The chat")
+                found.append(_files(db, folder, deep, work))
                 found += strays.strays(folder, lambda sids: _carried(db, sids), now, work)
     except (ActionError, *sql.FAILURES) as error:
         told = sql.store_error(error)
         if told.code != "store_corrupt":
             raise told from error
-        found = [Finding("problem", "database", told.message, _RESTORE)]
+        found = [f for f in found if f.subject != "database"]
+        found.append(Finding("problem", "database", told.message, _RESTORE))
     return [*found, *strays.permissions(folder, work)]
 
 
@@ -110,7 +114,7 @@ def _secrets(db: sqlite3.Connection) -> Finding:
 def _files(db: sqlite3.Connection, folder: str, deep: bool, work: Work) -> Finding:
     """Every file that a message carries. Page by page: no look at the database lasts for long."""
     total, done, count = wanted_bytes(db), 0, 0
-    bad: dict[str, list[str]] = {"missing": [], "wrong_size": [], "wrong_hash": []}
+    bad: dict[str, list[str]] = {"missing": [], "unreadable": [], "wrong_size": [], "wrong_hash": []}
     numbers = dict.fromkeys(bad, 0)
     for page in wanted_files(db):
         for wanted in page:
@@ -125,12 +129,15 @@ def _files(db: sqlite3.Connection, folder: str, deep: bool, work: Work) -> Findi
         names = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in numbers.items() if n)
         details = {"count": count, **{k: n for k, n in numbers.items() if n}}
         sids = {f"{kind}_sids": sids for kind, sids in bad.items() if sids}
-        return Finding("problem", "files", f"Of {counted(count, 'file')}: {names}.", _FILES_ADVICE, {**details, **sids})
+        lost = any(n for kind, n in numbers.items() if kind != "unreadable")
+        advice = " ".join([_UNREADABLE_ADVICE] * bool(numbers["unreadable"]) + [_FILES_ADVICE] * lost)
+        return Finding("problem", "files", f"Of {counted(count, 'file')}: {names}.", advice, {**details, **sids})
     how = "read, with the right hash" if deep else "there, with the right size"
     fact = f"{counted(count, 'file')} {how}." if count else "No message carries a file."
     return Finding("ok", "files", fact, details={"count": count, "size_bytes": done, "deep": deep})
 
 
+_UNREADABLE_ADVICE: Final = "What is unreadable is not lost: check owner and permissions of all that is in the folder."
 _FILES_ADVICE: Final = "Restore a backup that has them (store restore BACKUP --replace), or delete their messages."
 
 
@@ -146,6 +153,8 @@ def _wrong(wanted: Wanted, folder: str, deep: bool, tell: Callable[[int], None] 
         return "missing"
     if size != wanted.size_bytes:
         return "wrong_size"
+    if not os.access(path, os.R_OK):
+        return "unreadable"
     if tell is not None and not copy_file(path, None, wanted, tell):
         return "wrong_hash"
     return None

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 import attrs
 
 from ...clock import RANDOM_IDS
+from ...errors import ActionError
 from .. import sql
 from ..local import DATABASE
 from ..media_folder import sync, sync_folder
@@ -138,7 +140,9 @@ class FileCopies:
 
 
 def stored_at(folder: str, sid: str) -> str:
-    """Where a store keeps a file."""
+    """Where a store keeps a file. Raises `store_corrupt` for a sid that is none: no path is made of it."""
+    if not SID.match(sid):
+        raise ActionError("store_corrupt", "The chat names a file by what is no sid.", hint=sql.RESTORE)
     return os.path.join(folder, "media", sid[-1:], sid)
 
 
@@ -181,14 +185,26 @@ def copy_as_is(source: str, target: str, work: Work) -> None:
 
 
 def _chunks(path: str) -> Iterator[bytes]:
-    """A file's content; what cannot be read is cut off, which its hash tells."""
-    with contextlib.suppress(OSError):
+    """A file's content; what cannot be read is cut off, which its hash tells.
+
+    Raises `file_unreadable` where only a permission is missing: then nothing is lost.
+    """
+    try:
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         # A pipe in a file's place must not keep us waiting.
         descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK_BYTES):
+            # A device can be read without end.
+            while stat.S_ISREG(os.fstat(descriptor).st_mode) and (chunk := file.read(_CHUNK_BYTES)):
                 yield chunk
+    except PermissionError as error:
+        raise ActionError(
+            "file_unreadable",
+            f"A file of the chat must not be read by this user: {os.path.basename(path)}.",
+            hint="Check owner and permissions of the chat's folder and all below it.",
+        ) from error
+    except OSError:
+        return
 
 
 def make_media(folder: str) -> None:

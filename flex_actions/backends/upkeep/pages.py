@@ -45,7 +45,7 @@ class Pages:
         head = self._file.read(100)
         self.size = _page_size(head) or _USUAL_PAGE_BYTES
         there = -(-os.path.getsize(path) // self.size)
-        if os.path.exists(f"{path}-wal"):
+        if os.path.isfile(f"{path}-wal"):
             self._log = open(f"{path}-wal", "rb")  # noqa: SIM115
             self._read_log(_page_size(head) is not None)
         told = int.from_bytes(head[28:32], "big") if _page_size(head) else 0

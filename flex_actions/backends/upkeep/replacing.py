@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ...clock import RANDOM_IDS
+from ...errors import ActionError
 from .. import sql
 from ..asides import HIDDEN, aside
 from ..local import DATABASE
@@ -17,14 +18,19 @@ from . import copying, exchange
 from .backup import damaged_files, forget_deleted, prepare_copy
 from .copying import FileCopies, copy_file, scratch, stored_at
 from .reports import RestoreReport
-from .sources import Wanted, counts, must_be_whole, reading
+from .sources import Wanted, counts, must_be_whole, must_hold_nothing_else, reading
 from .work import Work
 
 _TRIES: Final = 12
 
 
-def replace_chat(target: str, source: str, work: Work, now: float, *, replace: bool) -> RestoreReport:
-    """Replace a whole chat by a backup. Raises `store_exists` without `replace`, `store_in_use`, `media_corrupt`, …"""
+def replace_chat(
+    target: str, source: str, work: Work, now: float, *, replace: bool, fresh: bool = False
+) -> RestoreReport:
+    """Replace a whole chat, or one that is `fresh` and empty, by a backup.
+
+    Raises `store_exists` (without `replace`, or another chat), `store_in_use`, `media_corrupt`, …
+    """
     with contextlib.ExitStack() as stack:
         presence = _entered(target, stack)
         folder = stack.enter_context(aside(os.path.join(target, HIDDEN)))
@@ -32,15 +38,16 @@ def replace_chat(target: str, source: str, work: Work, now: float, *, replace: b
             raise in_use("Another restore of the chat is under way.")
         live = _opened(target, stack)
         path = os.path.join(folder, "backup.sqlite3")
-        swap = _Swap(target, folder, live, presence, work)
+        swap = _Swap(target, folder, live, presence, work, fresh=fresh)
         with reading(source, work) as backup, scratch(path, work) as copy:
             moment = copying.copy_database(backup, copy, work)
             must_be_whole(copy, f"The backup in {source!a}", "Restore another one.")
+            must_hold_nothing_else(copy, f"The backup in {source!a}")
             _complete(copy)
             with exchange.attached(live, path):
+                swap.must_fit()
                 if not replace:
                     raise exchange.would_be_lost(target, live)
-                swap.must_fit()
             exchange.forget_here(live, copy, path)
             bad = _file_copies(source, target, folder, work).copy(copy, backup)
             if bad:
@@ -94,18 +101,35 @@ def _file_copies(source: str, target: str, folder: str, work: Work) -> FileCopie
 class _Swap:
     """The moment in which the new chat takes the place of the old one."""
 
-    def __init__(self, target: str, folder: str, live: sqlite3.Connection, presence: Presence, work: Work) -> None:
+    def __init__(
+        self, target: str, folder: str, live: sqlite3.Connection, presence: Presence, work: Work, *, fresh: bool
+    ) -> None:
         self._target = target
         self._folder = folder
         self._live = live
         self._presence = presence
         self._work = work
+        self._fresh = fresh
         self._moved: list[str] = []
         self._unwanted = os.path.join(folder, "unwanted")
 
     def must_fit(self) -> None:
-        """Raise `store_in_use` if the backup is of another chat, and others have this one open."""
-        self._same_secret()
+        """Raise `store_exists` if the backup is of another chat: its like would be lost, and nobody means that."""
+        if self._fresh:
+            # The rows of keys need the secret that they were made with, and others would know only their own.
+            if not self._presence.try_alone():
+                self._presence.let_in()
+                raise in_use("Somebody has opened the new chat meanwhile.")
+            return
+        statement = "SELECT value FROM {}.secret WHERE purpose = 'idempotency' ORDER BY id"
+        ours, theirs = (self._live.execute(statement.format(s)).fetchall()[0][0] for s in ("main", "backup"))
+        if ours != theirs:
+            raise ActionError(
+                "store_exists",
+                f"The chat in {self._target!a} is not the one that the backup was made of.",
+                hint="Restore it to a folder of its own, or move that chat away first.",
+                details={"folder": self._target},
+            )
         if self._presence.alone:
             self._presence.let_in()
 
@@ -138,12 +162,12 @@ class _Swap:
         db = self._live
         _begin(db, self._work)
         try:
-            secret = self._same_secret()
             late = exchange.deleted_here(db)
             self._note_unwanted()
             exchange.replace_rows(db)
-            if secret is not None:
-                db.execute("UPDATE main.secret SET value = ? WHERE purpose = 'idempotency'", (secret,))
+            if self._fresh:
+                theirs = "(SELECT value FROM backup.secret WHERE purpose = 'idempotency' ORDER BY id)"
+                db.execute(f"UPDATE main.secret SET value = {theirs} WHERE purpose = 'idempotency'")  # noqa: S608
             store = Store(db, RANDOM_IDS)
             files = [sid for sid in map(store.erase, late) if sid is not None]
             self._work.go_on()
@@ -153,21 +177,6 @@ class _Swap:
                 db.execute("ROLLBACK")
             raise
         return files
-
-    def _same_secret(self) -> bytes | None:
-        """The secret to take over, if there is another one.
-
-        The idempotency rows need the secret they were made with, and other processes know only their own. So nobody
-        else may be there then, and nobody comes before we have left.
-        """
-        statement = "SELECT value FROM {}.secret WHERE purpose = 'idempotency' ORDER BY id"
-        ours, theirs = (self._live.execute(statement.format(s)).fetchall()[0][0] for s in ("main", "backup"))
-        if ours == theirs:
-            return None
-        if not self._presence.try_alone():
-            self._presence.let_in()
-            raise in_use("The backup is of another chat, and somebody has this one open.")
-        return bytes(theirs)
 
     def _note_unwanted(self) -> None:
         rows = self._live.execute(

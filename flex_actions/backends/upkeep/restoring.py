@@ -7,12 +7,14 @@ import sys
 import time
 from typing import Final, Literal
 
+from ...clock import RANDOM_IDS
 from ...errors import ActionError
 from .. import sql
 from ..asides import aside
 from ..local import DATABASE, OWN, holds_no_chat
 from ..media_folder import make_folder, sync_folder
 from ..presence import keeping_out
+from ..store import Store
 from . import backup, replacing
 from .places import chat_folder, copy_folder, lies_in
 from .reports import RestoreReport
@@ -35,7 +37,7 @@ def restore(url: str, given: str, replace: bool, work: Work, now: float) -> Rest
         return _build(target, source, work, now)
     if there == "empty":
         _begin_store(target)
-        return replacing.replace_chat(target, source, work, now, replace=True)
+        return replacing.replace_chat(target, source, work, now, replace=True, fresh=True)
     if there == "chat":
         return replacing.replace_chat(target, source, work, now, replace=replace)
     if not replace:
@@ -83,6 +85,7 @@ def _build(target: str, source: str, work: Work, now: float) -> RestoreReport:
     make_folder(os.path.dirname(target))
     with aside(f"{target}.{ASIDE}") as folder:
         found, _ = backup.build(source, folder, work, now, writable=True)
+        _renew_link_keys(folder, now)
         backup.put_in_place(folder, target)
     return RestoreReport(target, *found[:3])
 
@@ -101,6 +104,7 @@ def _exchange(target: str, source: str, work: Work, now: float) -> RestoreReport
     with keeping_out(target), aside(f"{target}.{ASIDE}") as folder:
         deleted = _deleted_in(target, work)
         found, _ = backup.build(source, folder, work, now, writable=True, deleted=deleted)
+        _renew_link_keys(folder, now)
         moved_to = _free_name(f"{target}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}")
         work.go_on()
         if not _swap(folder, moved_to, target):
@@ -108,6 +112,15 @@ def _exchange(target: str, source: str, work: Work, now: float) -> RestoreReport
             os.rename(folder, target)
         sync_folder(os.path.dirname(target))
     return RestoreReport(target, *found[:3], replaced="damaged", moved_to=moved_to)
+
+
+def _renew_link_keys(folder: str, now: float) -> None:
+    """No link that was given earlier opens: it may have been revoked since, or its reader have left."""
+    with contextlib.closing(sql.connect(os.path.join(folder, DATABASE))) as db:
+        db.execute("PRAGMA journal_mode=DELETE")
+        db.execute("BEGIN")
+        Store(db, RANDOM_IDS).rotate_link_keys(now, revoke=True)
+        db.execute("COMMIT")
 
 
 def _deleted_in(target: str, work: Work) -> set[str]:

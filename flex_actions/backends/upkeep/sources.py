@@ -78,6 +78,42 @@ def must_be_whole(db: sqlite3.Connection, what: str, hint: str) -> None:
         raise ActionError("store_corrupt", f"{what} is damaged: {errors[0]}.", hint=hint, details={"errors": errors})
 
 
+_SIDS: Final = (
+    ("channel", "sid", "CH"),
+    ("message", "sid", "IM"),
+    ("message", "media_sid", "ME"),
+)
+
+
+def must_hold_nothing_else(db: sqlite3.Connection, what: str) -> None:
+    """Raise `store_corrupt` if a backup holds what no chat does: it may come from anywhere.
+
+    Before anything is changed in it, for its triggers would act.
+    """
+    statement = sql.TRIGGER.strip()
+    objects = db.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchall()
+    if any(found != ("trigger", "message_posted", statement) for found in objects):
+        raise _strange(what, "triggers or views")
+    for table, column, prefix in _SIDS:
+        gone = f" AND NOT ({column} GLOB '--*' AND length({column}) = 34)" if prefix == "ME" else ""
+        wrong = (
+            f"SELECT 1 FROM {table} WHERE {column} IS NOT NULL AND (typeof({column}) <> 'text'"  # noqa: S608
+            f" OR length(CAST({column} AS BLOB)) <> 34 OR {column} NOT GLOB '{prefix}*'"
+            f" OR substr({column}, 3) GLOB '*[^0-9a-f]*'){gone} LIMIT 1"
+        )
+        if db.execute(wrong).fetchall():
+            raise _strange(what, "identifiers")
+    numbers = "SELECT 1 FROM sqlite_sequence WHERE typeof(seq) <> 'integer' OR seq NOT BETWEEN 0 AND 1 << 53 LIMIT 1"
+    if db.execute(numbers).fetchall():
+        raise _strange(what, "numbers")
+
+
+def _strange(what: str, things: str) -> ActionError:
+    return ActionError(
+        "store_corrupt", f"{what} holds {things} that no chat has.", hint="Use no backup that others could write to."
+    )
+
+
 def wanted_files(db: sqlite3.Connection) -> Iterator[list[Wanted]]:
     """The files that messages carry, page by page, each from a look of its own."""
     after = 0

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..findings import Finding
 from ..local import DATABASE, OWN
+from ..media_folder import STRAY
 from .copying import stored_at
 from .reports import counted
 from .work import Work
@@ -19,6 +20,10 @@ _AT_ONCE: Final = 500
 _NAMED: Final = 100
 _DIGITS: Final = "0123456789abcdef"
 _LATER: Final = "They go when the chat is next opened by a process that is alone with it after a crash."
+_ASIDE: Final = (
+    "An opening by a process that is alone with the chat sets them aside, in stray/, for a week. Should messages be"
+    " missing (an older database was put there, or its log removed), rescue the chat, or put the right database back."
+)
 
 
 def strays(folder: str, carried: Callable[[list[str]], set[str]], now: float, work: Work) -> list[Finding]:
@@ -36,14 +41,14 @@ def strays(folder: str, carried: Callable[[list[str]], set[str]], now: float, wo
     # A deletion takes the row first.
     gone = [sid for sid in orphans if not os.path.lexists(stored_at(folder, sid))]
     orphans, count = [sid for sid in orphans if sid not in gone], count - len(gone)
-    found = [_found("orphans", count, "file", "that no message carries", advice=_LATER, sids=orphans)]
+    found = [_found("orphans", count, "file", "that no message carries", advice=_ASIDE, sids=orphans)]
     parts = [n for names in _pages(os.path.join(folder, "incoming"), now, work) for n in names if n.endswith(".part")]
     found.append(_found("unfinished uploads", len(parts), "upload", "that was never finished", advice=_LATER, sids=[]))
     foreign += _foreign_at_the_top(folder)
     advice = "Move them elsewhere: what is in this folder is the chat's own."
     found.append(_found("other things", foreign, "thing", "that does not belong there", advice=advice, sids=[]))
     return [finding for finding in found if finding is not None] or [
-        Finding("ok", "leftovers", "Nothing lies there that no message accounts for.")
+        Finding("ok", "leftovers", "Nothing older than an hour lies there that no message accounts for.")
     ]
 
 
@@ -111,7 +116,7 @@ def _is_open(path: str) -> bool:
 
 def _all_paths(folder: str, work: Work) -> Iterator[str]:
     """Everything of the chat's own below its folder."""
-    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "media", "incoming", "open", "lost"):
+    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "media", "incoming", "open", "lost", STRAY):
         path = os.path.join(folder, name)
         yield path
         for entry in _entries(path):
