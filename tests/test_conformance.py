@@ -1,6 +1,7 @@
 """Random programs on the real Flex, in Node, and on `flex1` and `flex2`: what happens, in order, must be the same.
 
-`FLEX_ACTIONS_CONFORMANCE=20` runs twenty times as many. Needs node and npm, and the network the first time.
+`FLEX_ACTIONS_CONFORMANCE=20` runs twenty times as many, and other ones each time. Needs node and npm, and the network
+the first time.
 """
 
 import copy
@@ -46,6 +47,7 @@ def test_random_programs_happen_as_on_the_real_dispatcher(real, loop, mode, coun
     @settings(
         max_examples=count * FACTOR,
         deadline=None,
+        derandomize=FACTOR == 1,
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
