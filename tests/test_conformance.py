@@ -77,6 +77,15 @@ GO = ("register", "Go", 0, None)
 INVOKE = ("invoke", "Go", ["none"])
 
 KNOWN = {
+    "of a listener that was added twice the latest is removed": program(
+        [BODY, function("one", "before"), function("two", "before")],
+        GO,
+        ("listen", "beforeGo", 1),
+        ("listen", "beforeGo", 2),
+        ("listen", "beforeGo", 1),
+        ("unlisten", "beforeGo", 1),
+        INVOKE,
+    ),
     "the action with the empty name has listeners too": program(
         [BODY, function("before", "before"), function("after", "after")],
         ("register", "", 0, None),

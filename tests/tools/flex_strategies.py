@@ -27,7 +27,8 @@ class Maker:
         self.draw = draw
         self.profile = profile
         self.mode = mode
-        self.roles = ("body", "body", "before", "before", "after", "replace", "update", "event")
+        self.listened = []  # so that what is removed was often added, and some of it twice
+        self.roles = ("body", "body", "before", "before", "after", "replace", "replace", "update", "event")
         self.roles += tuple(self.one("body", "before", "before", "after", "replace") for _ in range(draw(_count(0, 3))))
 
     def one(self, *choices):
@@ -67,7 +68,7 @@ class Maker:
 
     def op(self):
         """What a program and its functions can do at once."""
-        kinds = ["listen"] * 3 + ["block", "unblock", "pending", "blocked", "unlisten", "replace", "register"]
+        kinds = ["listen"] * 3 + ["unlisten"] * 2 + ["block", "unblock", "pending", "blocked", "replace", "register"]
         if self.profile == "flex1":
             kinds.append("unlisten all")
         kind = self.one(*kinds)
@@ -85,7 +86,18 @@ class Maker:
             return [kind, self.one("beforeGo", "afterGo", "invocationEnd", "beforeDo", None)]
         return [kind, self.one(["Go"], NAMES, ["Do", "Go"], [""]), self.sought()]
 
-    def listener_op(self, kind):
+    def listener_op(self, kind, crowd=None):
+        if crowd is not None:
+            op = [kind, f"{crowd}Go", self.function_of(crowd)]
+            self.listened.append(op[1:])
+            return op
+        if self.listened and self.one(False, False, kind == "unlisten", True):
+            return [kind, *self.one(*self.listened)]
+        op = self.new_listener_op(kind)
+        self.listened.append(op[1:])
+        return op
+
+    def new_listener_op(self, kind):
         number = self.function_of("before", "before", "after", "event")
         role = self.roles[number]
         return [kind, self.one(*PLAIN_EVENTS) if role == "event" else role + self.name(), number]
@@ -167,7 +179,10 @@ class Maker:
     def program(self):
         functions = [self.function(n) for n in range(len(self.roles))]
         begin = [self.register("Go"), *self.several(0, 2, lambda: self.register(self.name()))]
-        begin += self.several(0, 5, lambda: self.listener_op("listen"))
+        begin += self.several(0, 2, lambda: ["replace", self.name(), self.function_of("replace")])
+        # Half of the programs begin with a crowd at one event, where order and copies tell.
+        crowd = self.one(None, None, "before", "after")
+        begin += self.several(0, 5, lambda: self.listener_op("listen", crowd))
         return {
             "names": NAMES,
             "shared": [self.fields() for _ in range(3)],
