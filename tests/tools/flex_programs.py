@@ -312,15 +312,17 @@ def run_program(profile, program, loop):
     """What happened: the log, and what was reported of listeners that failed."""
     run = Run(profile, program, loop)
 
-    def report(_, invocation, hook, error):
+    def report(sender, invocation, hook, error):
+        assert sender is run.actions
         run.reports.append([f"{hook.phase}{invocation.action}", getattr(error, "message", str(error))])
 
-    signals.hook_failed.connect(report, run.actions)
+    # From any sender: blinker keeps what was connected to one even after it is disconnected from it.
+    signals.hook_failed.connect(report)
     try:
         with capture_logs() as lines:
             loop.run_until_complete(run.main())
     finally:
-        signals.hook_failed.disconnect(report, run.actions)
+        signals.hook_failed.disconnect(report)
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(loop.quiet())
