@@ -354,9 +354,10 @@ class Actions(Registry):
                 if body.is_async or isawaitable(result):
                     result = await result
             invocation._result = result
-        except ActionError:
-            raise
         except Exception as error:
+            # An abort is a plain error in Flex: of a nested action it is wrapped like any that a body raises.
+            if isinstance(error, ActionError) and not isinstance(error, ActionAborted):
+                raise
             raise ActionFailed(
                 "action_failed",
                 safe_text(error),

@@ -108,6 +108,14 @@ def parse_event(event: str) -> Event | None:
     return None
 
 
+def parse_flex_event(event: str) -> Event:
+    """The same in the flex profiles, where any text is an event and the empty one an action: `before` is its event."""
+    for prefix in PREFIXES:
+        if event == prefix:
+            return Event(prefix, "")
+    return parse_event(event) or Event("event", event)
+
+
 def function_name(function: Callable[..., Any]) -> str:
     """A function's qualified name, for people."""
     plain = getattr(function, "func", function)  # functools.partial

@@ -22,11 +22,12 @@ from .hooks import (
     function_name,
     in_order,
     parse_event,
+    parse_flex_event,
 )
 from .invocation import Invocation
 from .logs import logger, where
 from .nearest import did_you_mean, nearest
-from .steps import start_now
+from .steps import Started, start_now
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -347,7 +348,7 @@ class Registry:
                 twice, a cycle in the order.
         """
         profile = self._table.profile
-        parsed = self._event(event) if profile.strict else (parse_event(event) or Event("event", event))
+        parsed = self._event(event)
         # The flex profiles know no guards; one that never ran would be worse than one that runs in line.
         phase: Phase = "guard" if guard and profile.strict and parsed.phase == "before" else parsed.phase
         if profile.strict:
@@ -402,7 +403,7 @@ class Registry:
 
     def remove_listener(self, event: str, function: Callable[..., Any]) -> bool:
         """Remove the newest registration of `function` for `event`; False if there is none."""
-        parsed = self._event(event) if self._table.strict else (parse_event(event) or Event("event", event))
+        parsed = self._event(event)
         phases: tuple[Phase, ...] = ("guard", "before") if parsed.phase == "before" else (parsed.phase,)
         for phase in phases:
             for hook in reversed(self._hooks(event, parsed, phase)):
@@ -417,7 +418,7 @@ class Registry:
             if self._table.profile.name == "flex1":
                 return
             raise RegistrationError("invalid_registration", "remove_all_listeners() needs an event.")
-        parsed = self._event(event) if self._table.strict else (parse_event(event) or Event("event", event))
+        parsed = self._event(event)
         for phase in ("before", "guard") if parsed.phase == "before" else (parsed.phase,):
             for hook in self._hooks(event, parsed, phase):
                 if self._mine(hook):
@@ -559,6 +560,8 @@ class Registry:
         return action
 
     def _event(self, event: str) -> Event:
+        if not self._table.strict:
+            return parse_flex_event(event)
         parsed = parse_event(event) if isinstance(event, str) else None
         if parsed is None:
             known = [p + n for n in self.names for p in PREFIXES] + list(PLAIN_EVENTS)
@@ -636,13 +639,31 @@ class Registry:
             try:
                 # A Flex listener may name what its event does not bring, as in JavaScript.
                 outcome = hook.call(*(facts + (None,) * 3)[: hook.arity])
-                if isawaitable(outcome) and (task := start_now(outcome).task) is not None:
-                    self._table.background.add(task)
-                    task.add_done_callback(self._table.background.discard)
             except (Exception, asyncio.CancelledError) as error:
                 if not self._table.strict:
                     raise
-                logger().warning("observer.failed", event_name=event, error=type(error).__name__, where=where(error))
+                _observer_failed(event, error)
+            else:
+                if isawaitable(outcome):
+                    self._let_end(event, start_now(outcome))
+
+    def _let_end(self, event: str, started: Started) -> None:
+        """What an observer goes on with is not awaited, but that it failed is said."""
+
+        def ended(task: Task[Any]) -> None:
+            self._table.background.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _observer_failed(event, error)
+
+        if started.task is not None:
+            self._table.background.add(started.task)
+            started.task.add_done_callback(ended)
+        elif started.error is not None:
+            _observer_failed(event, started.error)
+
+
+def _observer_failed(event: str, error: BaseException) -> None:
+    logger().warning("observer.failed", event_name=event, error=type(error).__name__, where=where(error))
 
 
 def _with_near_prefix(event: str) -> str | None:

@@ -10,7 +10,7 @@ from .errors import ActionError
 from .hooks import Hook
 from .invocation import Invocation
 from .registry import Function
-from .steps import start_now
+from .steps import Started, start_now
 
 _SAME: Final[Any] = object()
 Judge = Callable[[Any], Awaitable[None]]
@@ -45,6 +45,7 @@ class Replacements:
         self._judge = judge
         self._judged: Any = invocation.payload
         self._seen = matching.content(invocation.payload) if strict else None
+        self._raised: BaseException | None = None
 
     async def run(self, payload: Any, position: int = 0) -> Any:
         """Run the replacement at `position`, which may run the next, and so on to the body."""
@@ -55,7 +56,7 @@ class Replacements:
 
         def begin(run: Callable[[Any], Coroutine[Any, Any, Any]], other: Any) -> Any:
             if not self._strict:
-                return start_now(run(None if other is _SAME else other))
+                return self._begun(run(None if other is _SAME else other))
             calls.append(call := _Call(run(payload if other is _SAME else other)))
             return call.run()
 
@@ -68,7 +69,7 @@ class Replacements:
         invocation = self._invocation
         outer, invocation._hook = invocation.hook, hook
         try:
-            outcome = hook.call(payload, *(original, following)[: hook.arity - 1]) if hook.arity else hook.call()
+            outcome = self._called(hook.call, payload, *(original, following)[: max(hook.arity - 1, 0)])
             if isawaitable(outcome):
                 outcome = await outcome
         finally:
@@ -100,9 +101,28 @@ class Replacements:
             self._judged, self._seen = payload, content
         self._invocation._hook = None
         try:
-            return await run_function(self._body, payload)
+            outcome = self._called(self._body.call, payload)
+            return await outcome if isawaitable(outcome) else outcome
         finally:
             self._invocation._hook = outer
+
+    def _called(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function; what it raises itself, not what it returned to be awaited, is remembered for `_begun`."""
+        if self._strict:
+            return function(*arguments)
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def _begun(self, coroutine: Coroutine[Any, Any, Any]) -> Started:
+        """Start as JavaScript does: a plain function raises where it is called, also if nobody awaits the outcome."""
+        started = start_now(coroutine)
+        if started.error is not None and started.error is self._raised:
+            self._raised = None
+            raise started.error
+        return started
 
 
 class _Call:

@@ -1,8 +1,10 @@
 """A chat in memory, with a clock and identifiers that the tests own."""
 
 import contextlib
+import os
 
 import pytest
+from real_flex import BUNDLES, RealFlex, Unavailable
 
 from flex_actions import ActionError, connect, open_backend
 from flex_actions.clock import CountingIds, ManualClock
@@ -70,3 +72,17 @@ def watch():
     yield watch
     for signal, note in connected:
         signal.disconnect(note)
+
+
+@pytest.fixture(scope="module", params=BUNDLES)
+def real(request):
+    """One of the real packages; `real.profile` is ours that has to do the same."""
+    try:
+        flex = RealFlex(request.param)
+    except Unavailable as reason:
+        if os.environ.get("CI"):
+            pytest.fail(f"the real Flex: {reason}")
+        pytest.skip(f"the real Flex: {reason}")
+    flex.profile = request.param
+    yield flex
+    flex.close()

@@ -282,6 +282,15 @@ async def test_what_body_or_replacement_raise_is_wrapped_with_its_message(action
     assert isinstance(error.__cause__, ValueError)
 
 
+async def test_an_abort_of_a_nested_action_leaves_the_outer_body_as_an_action_error_with_its_text(go):
+    go.register("Outer", lambda p: go.invoke("Go"))
+    go.add_listener("beforeGo", lambda p, abort: abort())
+    error = await refusal(go.invoke("Outer"), "action_failed")
+    text = "Action Go cancelled by before event"
+    assert (str(error), error.description) == (text, f"Error in action Outer body: {text}")
+    assert isinstance(error.__cause__, ActionAborted)
+
+
 async def test_an_action_error_passes_nested_calls_as_the_same_object(actions):
     mine = ActionError("unknown_channel", "none")
     actions.register("Inner", raises(mine))
@@ -298,6 +307,26 @@ async def test_a_payload_update_that_raises_is_passed_on_raw_and_nothing_has_beg
 
 
 # -- 2.4 listeners --
+
+
+async def test_the_action_with_the_empty_name_has_listeners_too(actions, log):
+    actions.register("", lambda p: log.append("body"))
+    for event in ("before", "after"):
+        actions.add_listener(event, marks(log, event))
+    await actions.invoke("")
+    assert log == ["before", "body", "after"]
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+async def test_an_observer_that_rejects_is_reported_and_changes_nothing(go, waits):
+    go.add_listener("invocationBegin", rejects(waits=waits))
+    with capture_logs() as lines:
+        assert await go.invoke("Go") == "value"
+        for _turn in range(3):
+            await asyncio.sleep(0)
+    assert [(line["event"], line["event_name"], line["error"]) for line in lines] == [
+        ("observer.failed", "invocationBegin", "ValueError")
+    ]
 
 
 async def test_all_listeners_start_in_the_same_turn_in_order_and_are_awaited_together(go, log):
@@ -663,6 +692,25 @@ async def test_original_skips_events_update_and_older_ones_and_takes_any_payload
     actions.replace("Go", replacement)
     assert await actions.invoke("Go", "mine") == ["mine", "other", None]
     assert log == ["update", "before", "mine"]
+
+
+async def test_a_plain_body_that_raises_does_so_where_original_is_called_awaited_or_not(actions):
+    async def forgets(payload, original):
+        original()
+
+    actions.register("Go", raises(ValueError("oops")))
+    actions.replace("Go", forgets)
+    assert str(await refusal(actions.invoke("Go"), "action_failed")) == "oops"
+
+
+async def test_an_async_body_that_raises_at_once_is_not_heard_of_if_original_is_not_awaited(actions):
+    async def forgets(payload, original):
+        original()
+        return "replaced"
+
+    actions.register("Go", rejects())
+    actions.replace("Go", forgets)
+    assert await actions.invoke("Go") == "replaced"
 
 
 async def test_a_replacement_that_forgets_to_await_the_original_ends_early(actions, log):
