@@ -477,9 +477,13 @@ async def everything(folder):
     clock, identity, customer = ManualClock(), canary("identity"), canary("customer")
     path = folder / f"{canary('path')}.pdf"
     path.write_bytes(b"%PDF-" + canary("content").encode())
+    chat = folder / canary("chat")
+    async with open_backend(f"local:{chat}", clock=clock):
+        pass
+    (chat / "media" / "0" / ("ME" + "0" * 32)).write_text(canary("left over"))
     with failing_observers():
         async with (
-            open_backend(f"local:{folder / canary('chat')}", clock=clock) as backend,
+            open_backend(f"local:{chat}", clock=clock) as backend,
             connect(backend, identity=identity, plugins=[hostile_plugin]) as ada,
             connect(backend, identity=customer, role="customer", profile="flex1") as cleo,
         ):
@@ -516,7 +520,10 @@ async def store_faults(backend, session, sid, sent):
     assert damaged.code == "media_corrupt"
 
 
-OURS = {"hook.failed", "hook.slow", "observer.failed", "plugin.unload_failed", "server.failed", "server.request"}
+OURS = {
+    *("hook.failed", "hook.slow", "observer.failed", "plugin.unload_failed"),
+    *("server.failed", "server.request", "store.files_set_aside"),
+}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -631,7 +638,7 @@ def test_the_readme_names_every_event():
     found = set()
     for path in Path(flex_actions.__file__).parent.rglob("*.py"):
         found |= set(
-            re.findall(r'"((?:hook|observer|plugin|server|python)\.[a-z_]+)"', path.read_text(encoding="utf-8"))
+            re.findall(r'"((?:hook|observer|plugin|server|store|python)\.[a-z_]+)"', path.read_text(encoding="utf-8"))
         )
     told = (ROOT / "README.md").read_text(encoding="utf-8").partition("| log event |")[2].partition("\n\n")[0]
     assert (
