@@ -1223,3 +1223,17 @@ async def test_no_link_given_earlier_opens_in_a_chat_that_was_built_from_a_backu
             await backend.open_link(link.url)
         again = await backend.temporary_link(message.media.sid, reader="ada")
         assert (await backend.open_link(again.url))[0] == message.media
+
+
+async def test_pipes_and_devices_in_the_folder_keep_nobody_waiting(chat, url, copy, refused):
+    message = next(m for m in await filled(chat) if m.media is not None)
+    await backup_store(url, copy)
+    (copy / "lock").unlink(missing_ok=True)
+    os.mkfifo(copy / "lock")
+    file_of(copy, message).unlink()
+    os.mkfifo(file_of(copy, message))
+    async with asyncio.timeout(30):
+        assert "files" in await problems(copy)
+        with refused("media_corrupt"):
+            await restore_store(url, copy, replace=True)
+    assert await problems(chat) == {}

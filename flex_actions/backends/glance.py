@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..ports import PURGE_AFTER_S, PURGE_EVERY_S
 from .findings import Finding
 from .keys import SETTING as KEY_ROW
-from .sql import APPLICATION_ID, RESTORE, VERSION
+from .sql import APPLICATION_ID, RESTORE, TABLES, VERSION
 
 ROWS: Final = 1000
 WHOLE_BYTES: Final = 50_000_000
@@ -20,7 +20,6 @@ YEAR_S: Final = 365 * 24 * 3600.0
 _DAY_S: Final = 24 * 3600.0
 _AHEAD_S: Final = 60.0
 _WAIT_S: Final = 1.0
-_TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
 
 
 def open_to_read(path: str, *, untouched: bool) -> sqlite3.Connection:
@@ -58,7 +57,7 @@ def store_format(db: sqlite3.Connection) -> Finding:
         fact = f"Format {found}; this version of flex_actions knows format {VERSION}."
         return Finding("problem", "format", fact, "Upgrade it: pip install --upgrade flex-actions", facts)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
-    if found != VERSION or not tables >= _TABLES:
+    if found != VERSION or not tables >= TABLES:
         return Finding("problem", "format", "Tables are missing: the store is damaged.", RESTORE, facts)
     return Finding("ok", "format", f"Format {found}.", details=facts)
 

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import re
 import socket
 import sqlite3
 import urllib.parse
@@ -15,13 +14,13 @@ import attrs
 from .addresses import is_loopback
 from .findings import Finding
 from .glance import one, setting
+from .media_folder import SID
 from .presence import fcntl
 
 FILES: Final = 2000
 _OLD_S: Final = 3600.0
 _ANSWER_S: Final = 0.5
 _LOCKS: Final = "/proc/locks"
-_SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
 
 @attrs.frozen
@@ -118,7 +117,7 @@ def orphans(folder: str, db: sqlite3.Connection, now: float, *, alone: bool) -> 
     there = itertools.chain.from_iterable(
         _oldest_of(digit, now, alone=alone) for digit in digits if os.path.isdir(digit)
     )
-    looked = [entry.name for entry in itertools.islice(there, FILES) if _SID.match(entry.name)]
+    looked = [entry.name for entry in itertools.islice(there, FILES) if SID.match(entry.name)]
     lost = [sid for sid in looked if one(db, "SELECT 1 FROM message WHERE media_sid = ?", sid) is None]
     if lost:
         fact = f"Of {len(looked)} files looked at, {len(lost)} belong to no message."

@@ -60,7 +60,7 @@ def holds_no_chat(path: str) -> bool:
         return False
 
 
-def _make_private(path: str) -> None:
+def make_private(path: str) -> None:
     """Make a database for its owner only; the files that SQLite puts beside it get the same permissions.
 
     One that is there is not even opened: closing it would take away the locks that SQLite holds on it, for another
@@ -162,7 +162,7 @@ class LocalBackend(StoreBackend):
     def _connect(self, undo: contextlib.ExitStack, *, read_only: bool = False) -> Store:
         path = os.path.join(self.path, DATABASE)
         if not read_only:
-            _make_private(path)
+            make_private(path)
             if 0 < os.path.getsize(path) < sql.SMALLEST_BYTES:
                 raise ActionError("store_corrupt", "The database there is damaged or none.", hint=sql.RESTORE)
         db = undo.enter_context(contextlib.closing(sql.connect(path, read_only=read_only)))

@@ -18,7 +18,7 @@ from ..ports import PURGE_AFTER_S
 from .sql import FAILURES, store_error
 
 STRAY: Final = "stray"
-_SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
+SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 
 
 class MediaFolder:
@@ -48,7 +48,7 @@ class MediaFolder:
 
     def path(self, sid: str) -> str:
         """Where a file lies; by its last digit, which differs even where ids are counted."""
-        if not _SID.match(sid):
+        if not SID.match(sid):
             raise ActionError("media_deleted", "There is no such file.")
         return f"{self._media}{os.sep}{sid[-1]}{os.sep}{sid}"
 
@@ -81,7 +81,7 @@ class MediaFolder:
         for folder in _entries(self._media):
             if folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
-                    if _SID.match(entry.name) and not wanted(entry.name):
+                    if SID.match(entry.name) and not wanted(entry.name):
                         if deleted(entry.name):
                             os.unlink(entry.path)
                         else:
@@ -112,7 +112,7 @@ class MediaFolder:
     def _strays(self) -> "list[os.DirEntry[str]]":
         if not os.path.isdir(self._stray):
             return []
-        return [entry for entry in _entries(self._stray) if _SID.match(entry.name)]
+        return [entry for entry in _entries(self._stray) if SID.match(entry.name)]
 
 
 class Part:

@@ -119,7 +119,7 @@ RESTORE: Final = (
 NOT_OURS: Final = "Name another folder."
 # Messages whose deletion outlives a restore of what was there before them.
 ERASED: Final = "CREATE TABLE IF NOT EXISTS erased (message_sid TEXT PRIMARY KEY) WITHOUT ROWID"
-_TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
+TABLES: Final = frozenset({"secret", "channel", "member", "message", "event", "idempotency"})
 
 
 def connect(path: str, *, read_only: bool = False, how: str = "") -> sqlite3.Connection:
@@ -194,7 +194,7 @@ def check_ours(db: sqlite3.Connection) -> None:
     version = _number(db, "user_version")
     if version > VERSION:
         raise too_new(version)
-    if version != VERSION or not _tables(db) >= _TABLES:
+    if version != VERSION or not _tables(db) >= TABLES:
         raise ActionError("store_corrupt", "The store is damaged: tables are missing.", hint=RESTORE)
 
 

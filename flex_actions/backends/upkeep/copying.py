@@ -5,7 +5,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import re
 import sqlite3
 import stat
 import threading
@@ -18,12 +17,11 @@ from ...clock import RANDOM_IDS
 from ...errors import ActionError
 from .. import sql
 from ..local import DATABASE
-from ..media_folder import sync, sync_folder
+from ..media_folder import SID, sync, sync_folder
 from ..store import Store
 from .sources import Wanted, still_wanted, wanted_bytes, wanted_files
 from .work import Work
 
-SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 RESTORED: Final = "restored"  # the setting that each restore gives a new value
 _BACKUP_PAGES: Final = 2048
 _CHUNK_BYTES: Final = 1024 * 1024

@@ -12,7 +12,7 @@ from ...errors import ActionError
 from .. import sql
 from ..asides import aside
 from ..local import DATABASE
-from ..media_folder import sync_folder
+from ..media_folder import SID, sync_folder
 from ..presence import keeping_out
 from ..store import Store
 from . import backup, copying, lost, mending
@@ -150,5 +150,5 @@ def _stored(source: str) -> Iterator[tuple[str, str]]:
     for digit in "0123456789abcdef":
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{source}/media/{digit}") as found:
             for entry in found:
-                if copying.SID.match(entry.name) and entry.is_file(follow_symlinks=False):
+                if SID.match(entry.name) and entry.is_file(follow_symlinks=False):
                     yield entry.name, entry.path

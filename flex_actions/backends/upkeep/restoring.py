@@ -11,7 +11,7 @@ from ...clock import RANDOM_IDS
 from ...errors import ActionError
 from .. import sql
 from ..asides import aside
-from ..local import DATABASE, OWN, holds_no_chat
+from ..local import DATABASE, OWN, holds_no_chat, make_private
 from ..media_folder import make_folder, sync_folder
 from ..presence import keeping_out
 from ..store import Store
@@ -93,8 +93,7 @@ def _build(target: str, source: str, work: Work, now: float) -> RestoreReport:
 def _begin_store(target: str) -> None:
     """Make an empty store, in a folder that cannot be put in place itself (a disk of its own, say)."""
     path = os.path.join(target, DATABASE)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    make_private(path)
     with contextlib.closing(sql.connect(path)) as db:
         sql.prepare(db)
 

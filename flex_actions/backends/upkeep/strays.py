@@ -8,13 +8,12 @@ from typing import Final
 
 from ..findings import Finding
 from ..local import DATABASE, OWN
-from ..media_folder import STRAY
+from ..media_folder import SID, STRAY
 from .copying import stored_at
 from .reports import counted
 from .work import Work
 
 OLD_S: Final = 3600.0  # younger ones may be uploads under way
-_SID: Final = re.compile(r"ME[0-9a-f]{32}\Z")
 _UPLOAD: Final = re.compile(r"ME[0-9a-f]{32}(\.part)?\Z")
 _AT_ONCE: Final = 500
 _NAMED: Final = 100
@@ -32,7 +31,7 @@ def strays(folder: str, carried: Callable[[list[str]], set[str]], now: float, wo
     count = foreign = 0
     for digit in _DIGITS:
         for sids in _pages(os.path.join(folder, "media", digit), now, work):
-            known = [sid for sid in sids if _SID.match(sid) and sid.endswith(digit)]
+            known = [sid for sid in sids if SID.match(sid) and sid.endswith(digit)]
             foreign += len(sids) - len(known)
             there = carried(known) if known else set()
             lost = [sid for sid in known if sid not in there]
